@@ -1,0 +1,76 @@
+/*
+ * archive.c: `pitr archive PATH`, PostgreSQL's archive_command.
+ *
+ * Exit 0 means: the file is durable in every required repository. Each repository is tried even if
+ * another one failed, so that one store that is down does not thin out the others.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmd/command.h"
+#include "cmd/context.h"
+#include "repo/walput.h"
+
+static bool store_everywhere(WalFile *file, Repos *repos, Error *err)
+{
+    Error one;
+    bool ok = true;
+    for (int i = 0; i < repos->count; i++) {
+        Repo *repo = repos->repo[i];
+        if (walfile_store(file, repo, &one))
+            continue;
+        error_prefix(&one, "%s not archived to %s", file->text, storage_url(repo->storage));
+        if (!repo->required) {
+            log_failure_as_warning(&one);
+        } else {
+            if (!ok)
+                log_failure(err);
+            *err = one;
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+static bool archive(const Config *config, Repos *repos, const char *path, Error *err)
+{
+    const char *slash = strrchr(path, '/');
+    WalName name;
+    ControlFile control;
+    int major;
+    if (!walname_parse(slash ? slash + 1 : path, &name)) {
+        error_set(err, ERR_USAGE, "%s is not the name of a WAL file", path);
+        return error_hint(err, "archive_command = 'pitr archive %%p'");
+    }
+    char *data = context_data_directory(config, path, err);
+    if (!data)
+        return false;
+    bool ok = context_identify(data, &control, &major, err);
+    free(data);
+    if (!ok)
+        return false;
+    context_use_system(repos, major, control.sysid);
+    WalFile file;
+    ok = walfile_load(&file, path, &name, control.sysid,
+                      (int)config_number(config, OPT_COMPRESS_LEVEL), err) &&
+         store_everywhere(&file, repos, err);
+    walfile_free(&file);
+    return ok;
+}
+
+int cmd_archive(const Config *config)
+{
+    Error err;
+    Repos repos;
+    if (config_argc(config) != 1) {
+        error_set(&err, ERR_USAGE, "archive takes one path");
+        error_hint(&err, "archive_command = 'pitr archive %%p'");
+        return context_fail(&err);
+    }
+    if (!context_open_repos(config, &repos, &err))
+        return context_fail(&err);
+    bool ok = archive(config, &repos, config_arg(config, 0), &err);
+    context_close_repos(&repos);
+    return ok ? 0 : context_fail(&err);
+}

@@ -1,0 +1,107 @@
+#include "repo/repo.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+Repo *repo_open(const char *name, const char *url, const char *cluster, bool required, Error *err)
+{
+    StorageOptions options = {.name = name, .url = url};
+    Storage *storage = storage_open(&options, err);
+    if (!storage)
+        return NULL;
+    Repo *repo = MEM_NEW(Repo);
+    repo->name = mem_strdup(name);
+    repo->cluster = mem_strdup(cluster);
+    repo->required = required;
+    repo->storage = storage;
+    return repo;
+}
+
+void repo_close(Repo *repo)
+{
+    if (!repo)
+        return;
+    storage_close(repo->storage);
+    free(repo->name);
+    free(repo->cluster);
+    free(repo->prefix);
+    free(repo);
+}
+
+void repo_use_system(Repo *repo, int major, uint64_t sysid)
+{
+    free(repo->prefix);
+    repo->major = major;
+    repo->sysid = sysid;
+    repo->prefix = mem_printf(REPO_FORMAT "/%s/%d-%" PRIu64 "/", repo->cluster, major, sysid);
+}
+
+typedef struct SystemList {
+    RepoSystem *systems;
+    size_t count, room;
+} SystemList;
+
+static bool take_system(void *ctx, const char *name, Error *err)
+{
+    (void)err;
+    SystemList *list = ctx;
+    RepoSystem s;
+    int end = 0;
+    if (sscanf(name, "%d-%" SCNu64 "%n", &s.major, &s.sysid, &end) == 2 && !name[end]) {
+        MEM_GROW(list->systems, list->count, list->room);
+        list->systems[list->count++] = s;
+    }
+    return true;
+}
+
+/* A layout that this program does not know must not look like an empty repository. */
+static bool check_format(void *ctx, const char *name, Error *err)
+{
+    int version, end = 0;
+    if (sscanf(name, "v%d%n", &version, &end) == 1 && !name[end] && version > 1) {
+        error_set(err, ERR_REPO, "repository %s holds format v%d; this pitr reads v1",
+                  ((Repo *)ctx)->name, version);
+        return error_hint(err, "use the pitr that wrote it, or a newer one");
+    }
+    return true;
+}
+
+static int by_system(const void *a, const void *b)
+{
+    const RepoSystem *x = a, *y = b;
+    if (x->major != y->major)
+        return x->major < y->major ? -1 : 1;
+    return (x->sysid > y->sysid) - (x->sysid < y->sysid);
+}
+
+bool repo_systems(Repo *repo, RepoSystem **out, size_t *count, Error *err)
+{
+    SystemList list = {0};
+    char prefix[REPO_MAX_KEY];
+    snprintf(prefix, sizeof(prefix), REPO_FORMAT "/%s/", repo->cluster);
+    if (!storage_list_names(repo->storage, "", check_format, repo, err) ||
+        !storage_list_names(repo->storage, prefix, take_system, &list, err)) {
+        free(list.systems);
+        return false;
+    }
+    if (list.count)
+        qsort(list.systems, list.count, sizeof(list.systems[0]), by_system);
+    *out = list.systems;
+    *count = list.count;
+    return true;
+}
+
+void repo_key(const Repo *repo, char key[REPO_MAX_KEY], const char *fmt, ...)
+{
+    size_t n = strlen(repo->prefix);
+    memcpy(key, repo->prefix, n);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(key + n, REPO_MAX_KEY - n, fmt, ap);
+    va_end(ap);
+}

@@ -1,0 +1,213 @@
+#include "storage/storage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "storage/storage_driver.h"
+
+struct Storage {
+    const StorageDriver *driver;
+    void *state;
+    char *url;
+};
+
+struct StoragePut {
+    const StorageDriver *driver;
+    void *state;
+};
+
+struct StorageReader {
+    const StorageDriver *driver;
+    void *state;
+};
+
+static const StorageDriver *const drivers[] = {&storage_file_driver};
+
+Storage *storage_open(const StorageOptions *options, Error *err)
+{
+    const char *colon = strstr(options->url, "://");
+    for (size_t i = 0; colon && i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+        size_t len = (size_t)(colon - options->url);
+        if (strlen(drivers[i]->scheme) != len || strncmp(drivers[i]->scheme, options->url, len))
+            continue;
+        void *state = drivers[i]->open(options, err);
+        if (!state)
+            return NULL;
+        Storage *st = MEM_NEW(Storage);
+        *st = (Storage){drivers[i], state, mem_strdup(options->url)};
+        return st;
+    }
+    error_set(err, ERR_USAGE, "repository %s: no such kind of URL: %s", options->name,
+              options->url);
+    error_hint(err, "write url = file:///absolute/path");
+    return NULL;
+}
+
+void storage_close(Storage *st)
+{
+    if (!st)
+        return;
+    st->driver->close(st->state);
+    free(st->url);
+    free(st);
+}
+
+bool storage_prepare(Storage *st, Error *err)
+{
+    return st->driver->prepare(st->state, err);
+}
+
+const char *storage_url(const Storage *st)
+{
+    return st->url;
+}
+
+/* Keys are made from outside names here and there: one place refuses what could leave the root. */
+static bool check_key(const char *key, bool is_prefix, Error *err)
+{
+    size_t len = strlen(key);
+    bool bad = len > 1000 || key[0] == '/' || (!is_prefix && (len == 0 || key[len - 1] == '/'));
+    for (const char *part = key; !bad && *part;) {
+        size_t n = strcspn(part, "/");
+        bad = n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.');
+        part += n + (part[n] == '/');
+    }
+    return !bad || error_set(err, ERR_INTERNAL, "bad object key \"%s\"", key);
+}
+
+bool storage_put(Storage *st, const char *key, const void *data, size_t len, bool *existed,
+                 Error *err)
+{
+    if (st->driver->put)
+        return check_key(key, false, err) &&
+               st->driver->put(st->state, key, data, len, existed, err);
+    StoragePut *put = storage_put_begin(st, key, err);
+    if (!put)
+        return false;
+    if (!storage_put_write(put, data, len, err)) {
+        storage_put_abort(put);
+        return false;
+    }
+    return storage_put_finish(put, existed, err);
+}
+
+StoragePut *storage_put_begin(Storage *st, const char *key, Error *err)
+{
+    if (!check_key(key, false, err))
+        return NULL;
+    void *state = st->driver->put_begin(st->state, key, err);
+    if (!state)
+        return NULL;
+    StoragePut *put = MEM_NEW(StoragePut);
+    *put = (StoragePut){st->driver, state};
+    return put;
+}
+
+bool storage_put_write(StoragePut *put, const void *data, size_t len, Error *err)
+{
+    return put->driver->put_write(put->state, data, len, err);
+}
+
+bool storage_put_finish(StoragePut *put, bool *existed, Error *err)
+{
+    bool ok = put->driver->put_finish(put->state, existed, err);
+    free(put);
+    return ok;
+}
+
+void storage_put_abort(StoragePut *put)
+{
+    if (!put)
+        return;
+    put->driver->put_abort(put->state);
+    free(put);
+}
+
+bool storage_get(Storage *st, const char *key, Buf *out, Error *err)
+{
+    StorageReader *reader = storage_reader_open(st, key, err);
+    if (!reader)
+        return false;
+    char chunk[32768];
+    size_t got = 0;
+    bool ok;
+    do {
+        ok = storage_reader_read(reader, chunk, sizeof(chunk), &got, err);
+        if (ok && !buf_append(out, chunk, got))
+            ok = error_set(err, ERR_DAMAGED, "object %s in %s is larger than it may be", key,
+                           st->url);
+    } while (ok && got > 0);
+    storage_reader_close(reader);
+    return ok;
+}
+
+bool storage_get_range(Storage *st, const char *key, uint64_t offset, size_t length, void *out,
+                       Error *err)
+{
+    if (!check_key(key, false, err))
+        return false;
+    void *reader = st->driver->reader_open(st->state, key, offset, err);
+    if (!reader)
+        return false;
+    size_t have = 0, got = 1;
+    bool ok = true;
+    while (ok && have < length && got > 0) {
+        ok = st->driver->reader_read(reader, (char *)out + have, length - have, &got, err);
+        have += ok ? got : 0;
+    }
+    st->driver->reader_close(reader);
+    if (ok && have < length)
+        ok = error_set(err, ERR_DAMAGED, "object %s in %s ends before byte %llu", key, st->url,
+                       (unsigned long long)(offset + length));
+    return ok;
+}
+
+StorageReader *storage_reader_open(Storage *st, const char *key, Error *err)
+{
+    if (!check_key(key, false, err))
+        return NULL;
+    void *state = st->driver->reader_open(st->state, key, 0, err);
+    if (!state)
+        return NULL;
+    StorageReader *reader = MEM_NEW(StorageReader);
+    *reader = (StorageReader){st->driver, state};
+    return reader;
+}
+
+bool storage_reader_read(StorageReader *reader, void *data, size_t len, size_t *got, Error *err)
+{
+    return reader->driver->reader_read(reader->state, data, len, got, err);
+}
+
+void storage_reader_close(StorageReader *reader)
+{
+    if (!reader)
+        return;
+    reader->driver->reader_close(reader->state);
+    free(reader);
+}
+
+bool storage_head(Storage *st, const char *key, StorageObject *object, Error *err)
+{
+    return check_key(key, false, err) && st->driver->head(st->state, key, object, err);
+}
+
+bool storage_list(Storage *st, const char *prefix, const char *after, StorageListCallback callback,
+                  void *ctx, Error *err)
+{
+    return check_key(prefix, true, err) &&
+           st->driver->list(st->state, prefix, after, callback, ctx, err);
+}
+
+bool storage_list_names(Storage *st, const char *prefix, StorageNameCallback callback, void *ctx,
+                        Error *err)
+{
+    return check_key(prefix, true, err) &&
+           st->driver->list_names(st->state, prefix, callback, ctx, err);
+}
+
+bool storage_delete(Storage *st, const char *key, Error *err)
+{
+    return check_key(key, false, err) && st->driver->remove(st->state, key, err);
+}
