@@ -10,14 +10,8 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/version.h"
 #include "cmd/command.h"
-
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
-#ifndef PACKAGE_VERSION
-#define PACKAGE_VERSION "unknown"
-#endif
 
 /* The index of the first word that is neither an option nor an option's value. */
 static int find_word(int argc, char **argv)
@@ -45,7 +39,7 @@ static int no_command(int argc, char **argv)
             return 0;
         }
         if (strcmp(argv[i], "--version") == 0) {
-            printf("pitr %s\n", PACKAGE_VERSION);
+            printf("pitr %s\n", PITR_VERSION);
             return 0;
         }
     }

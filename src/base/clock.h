@@ -20,7 +20,7 @@ typedef int64_t Instant;
 #define CLOCK_SECOND INT64_C(1000000)
 
 /* Room for any text that a clock_format_* function writes, with its terminating zero. */
-#define CLOCK_TEXT 64
+#define CLOCK_TEXT 96
 
 /* A calendar date and time of day; which zone it is in is for the holder to know. */
 typedef struct CivilTime {

@@ -298,10 +298,8 @@ static bool run(Run *r, const char *command, Error *err)
     /* Only now: the COPY could have been ended by an error, which comes as the next result. */
     if (ok && (!r->has_manifest || r->next != r->space_count))
         ok = protocol(err, "an archive or the manifest is missing");
-    if (ok && result->end_tli != start.tli)
-        ok = error_set(err, ERR_PG, "base backup: the timeline changed from %u to %u meanwhile",
-                       start.tli, result->end_tli);
-    if (ok && result->end_lsn < start.lsn)
+    /* A standby may have followed its primary to a newer timeline meanwhile. */
+    if (ok && (result->end_lsn < start.lsn || result->end_tli < start.tli))
         ok = protocol(err, "the backup ends before its start");
     ok = ok && read_end(r, err);
     PQclear(spaces);

@@ -76,7 +76,7 @@ typedef struct BaseBackupBadBlock {
 
 typedef struct BaseBackupResult {
     uint64_t end_lsn;
-    uint32_t end_tli;
+    uint32_t end_tli; /* above the start's where a standby followed its primary's promotion */
     bool checksum_failed;
     uint64_t warning_count; /* all that came */
     Buf warnings;           /* the first BASEBACKUP_WARNINGS_MAX, one line each */

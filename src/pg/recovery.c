@@ -8,10 +8,10 @@
 #include "base/fs.h"
 #include "base/shell.h"
 
-#define CONF_NAME     "postgresql.auto.conf"
-#define CONF_MAX      (16 * 1024 * 1024)
-#define NAME_MAX_LEN  63 /* MAXFNAMELEN - 1 */
-#define FIRST_XID     3  /* FirstNormalTransactionId */
+#define CONF_NAME    "postgresql.auto.conf"
+#define CONF_MAX     (16 * 1024 * 1024)
+#define NAME_MAX_LEN 63 /* MAXFNAMELEN - 1 */
+#define FIRST_XID    3  /* FirstNormalTransactionId */
 
 /* ---- settings ---- */
 
@@ -152,10 +152,10 @@ static bool rewrite_conf(const char *path, const RecoveryConfOptions *options,
     Buf text, out = BUF_INIT;
     mode_t mode;
     buf_init_max(&text, CONF_MAX);
-    bool ok = read_conf(path, &text, &mode, err) &&
-              recovery_conf_rewrite(text.data ? text.data : "", text.len, options, &out, said, err) &&
-              recovery_settings(&out, settings, err) &&
-              fs_write_file(path, out.data, out.len, mode, err);
+    bool ok =
+        read_conf(path, &text, &mode, err) &&
+        recovery_conf_rewrite(text.data ? text.data : "", text.len, options, &out, said, err) &&
+        recovery_settings(&out, settings, err) && fs_write_file(path, out.data, out.len, mode, err);
     buf_free(&out);
     buf_free(&text);
     return ok;

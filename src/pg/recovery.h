@@ -76,26 +76,27 @@ typedef enum RecoverySignal {
 
 typedef struct RecoverySettings {
     RecoveryTarget target;
-    Instant time;     /* TIME */
-    uint64_t lsn;     /* LSN, never 0 */
-    uint32_t xid;     /* XID, 3 or more: no epoch */
-    const char *name; /* NAME, 1 to 63 bytes (MAXFNAMELEN) */
-    bool inclusive;   /* for TIME, LSN and XID: recover up to and with the target */
+    Instant time;          /* TIME */
+    uint64_t lsn;          /* LSN, never 0 */
+    uint32_t xid;          /* XID, 3 or more: no epoch */
+    const char *name;      /* NAME, 1 to 63 bytes (MAXFNAMELEN) */
+    bool inclusive;        /* for TIME, LSN and XID: recover up to and with the target */
     RecoveryAction action; /* when the target is reached; not written without one */
     uint32_t tli; /* the timeline to recover along; 0, for a standby only: follow the latest */
     const char *restore_command; /* needed but for a standby, where NULL leaves it out */
-    bool copy;                   /* never touch production: no archiving, connection, subscription */
-    bool listen_nowhere;         /* no TCP port, for drills and extracts */
+    bool copy;           /* never touch production: no archiving, connection, subscription */
+    bool listen_nowhere; /* no TCP port, for drills and extracts */
     RecoverySignal signal;
-    const char *note; /* one line behind RECOVERY_BLOCK_BEGIN, such as label and date; may be NULL */
+    const char
+        *note; /* one line behind RECOVERY_BLOCK_BEGIN, such as label and date; may be NULL */
 } RecoverySettings;
 
 /* Appends the block of settings. ERR_USAGE if they contradict each other or can't be written;
  * nothing is then appended. */
 bool recovery_settings(Buf *out, const RecoverySettings *settings, Error *err);
 
-/* Appends `word` as one argument of restore_command: quoted for the shell, and with every % doubled,
- * which PostgreSQL takes back (BuildRestoreCommand in src/common/archive.c up to 15,
+/* Appends `word` as one argument of restore_command: quoted for the shell, and with every %
+ * doubled, which PostgreSQL takes back (BuildRestoreCommand in src/common/archive.c up to 15,
  * src/common/percentrepl.c from 16). Not for %f and %p themselves. */
 void recovery_command_arg(Buf *out, const char *word);
 

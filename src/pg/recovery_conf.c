@@ -71,7 +71,8 @@ bool recovery_command_is_ours(const char *command)
         if (starts)
             pitr = false;
         starts = false;
-        /* Not only at the start: `env X=1 pitr archive %p`, `timeout 60 pitr --cluster c archive` */
+        /* Not only at the start: `env X=1 pitr archive %p`, `timeout 60 pitr --cluster c archive`
+         */
         found = strcmp(base, "pitr-archive") == 0 || (pitr && strcmp(word.data, "archive") == 0);
         pitr = pitr || strcmp(base, "pitr") == 0;
     }
@@ -118,13 +119,13 @@ static const char *archive_reason(const Rewrite *rw)
  * is judged by its name too: it can only be a damaged setting of that name. */
 static const char *removal_reason(const Rewrite *rw)
 {
-    const char *name = rw->line.name.data;
+    static const char ours[] = "an earlier restore by pitr added it";
     for (size_t i = 0; i < sizeof(stale) / sizeof(stale[0]); i++)
-        if (name_matches(name, stale[i].name))
-            return stale[i].why;
+        if (name_matches(rw->line.name.data, stale[i].name))
+            return rw->in_block ? ours : stale[i].why;
     for (size_t i = 0; rw->in_block && i < sizeof(block_only) / sizeof(block_only[0]); i++)
         if (guc_line_is(&rw->line, block_only[i]))
-            return "an earlier restore by pitr added it";
+            return ours;
     return archive_reason(rw);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/spool.h"
@@ -42,6 +43,7 @@ struct PackWriter {
     FILE *files; /* spool: a line for each file */
     PackTotals totals;
     uint64_t fed;
+    int64_t clock_skew;
     char *line; /* of the files spool, for getline() */
     size_t line_room;
 
@@ -239,6 +241,9 @@ static bool take_header(PackWriter *w, const TarPiece *piece, Error *err)
 {
     w->totals.entries++;
     w->crc = 0;
+    /* The server makes this file while it streams, so its time is the server's clock. */
+    if (w->archive.oid == 0 && strcmp(piece->entry->name, "backup_label") == 0)
+        w->clock_skew = clock_now() - piece->entry->mtime * CLOCK_SECOND;
     if (!w->job) /* the header's end filled a pack to the brim: the next one lists the entry */
         w->job = new_job(w);
     index_put_entry(&w->job->lines, piece->entry);
@@ -408,6 +413,11 @@ void packwriter_free(PackWriter *w)
     pthread_cond_destroy(&w->turn);
     pthread_mutex_destroy(&w->lock);
     free(w);
+}
+
+int64_t packwriter_clock_skew(const PackWriter *w)
+{
+    return w->clock_skew;
 }
 
 uint64_t packwriter_raw_bytes(const PackWriter *w)

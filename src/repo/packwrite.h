@@ -55,6 +55,10 @@ bool packwriter_manifest_end(PackWriter *w, Error *err);
 /* What has been read so far, for progress. The feeding thread. */
 uint64_t packwriter_raw_bytes(const PackWriter *w);
 
+/* Our clock less the server's, in microseconds, as backup_label shows it: up to a second too much,
+ * because its time has whole seconds, and the time the bytes were under way. The feeding thread. */
+int64_t packwriter_clock_skew(const PackWriter *w);
+
 /* Stops the workers and frees everything; stored packs stay. NULL is allowed. */
 void packwriter_free(PackWriter *w);
 
