@@ -291,7 +291,7 @@ static bool check_version(const PgConn *c, Error *err)
     return true;
 }
 
-/* A server that ends idle sessions must not do so between two commands of ours. */
+/* A server that drops idle connections must not do so between two commands of ours. */
 static bool idle_limited(PgConn *c, bool *limited, Error *err)
 {
     char value[64];

@@ -1,0 +1,314 @@
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/progress.h"
+#include "cmd/restore.h"
+#include "pg/control.h"
+
+/* --- looking ----------------------------------------------------------------------------------- */
+
+static bool check_running(const char *data, Error *err)
+{
+    char *pid = fs_join(data, "postmaster.pid");
+    bool there = fs_exists(pid);
+    free(pid);
+    if (!there)
+        return true;
+    error_set(err, ERR_LOCKED, "%s has a postmaster.pid: a server may be running there", data);
+    return error_hint(err, "stop the server (pg_ctl stop -m fast); if it is certain that none runs, "
+                           "remove the file");
+}
+
+/* A directory that holds another cluster is not emptied because of a mistyped path. */
+static bool check_system(const RestoreRun *run, Error *err)
+{
+    ControlFile control;
+    Error ignored;
+    if (!control_read(run->data, &control, &ignored) || control.sysid == run->repo->sysid ||
+        run->force)
+        return true;
+    error_set(err, ERR_USAGE, "%s holds another cluster (system %" PRIu64 ", the backup is of "
+              "%" PRIu64 ")", run->data, control.sysid, run->repo->sysid);
+    return error_hint(err, "check --data-directory; --force replaces that cluster");
+}
+
+static bool check_owner(const char *dir, Error *err)
+{
+    struct stat st;
+    if (stat(dir, &st) != 0)
+        return errno == ENOENT || error_errno(err, ERR_INTERNAL, "can't look at %s", dir);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(err, ERR_USAGE, "%s is not a directory", dir);
+    if (geteuid() == 0 || st.st_uid == geteuid())
+        return true;
+    error_set(err, ERR_USAGE, "%s belongs to another user (uid %u)", dir, (unsigned)st.st_uid);
+    return error_hint(err, "run pitr as that user, or as root");
+}
+
+static bool check_empty(RestoreRun *run, Error *err)
+{
+    if (!fs_dir_is_empty(run->data, &run->data_empty, err)) {
+        if (err->code != ERR_NO)
+            return false;
+        run->data_empty = true;
+    }
+    if (run->data_empty || run->delta || run->force)
+        return true;
+    error_set(err, ERR_USAGE, "%s is not empty", run->data);
+    return error_hint(err, "--delta keeps what is right there and replaces the rest, --force empties "
+                           "it first");
+}
+
+/* The directory of this version in a tablespace, as PG_15_202209061, if it is there. */
+static bool own_version_dir(const RestoreRun *run, const char *dir, char **found, Error *err)
+{
+    char prefix[16];
+    *found = NULL;
+    DIR *handle = opendir(dir);
+    if (!handle)
+        return errno == ENOENT || error_errno(err, ERR_INTERNAL, "can't open directory %s", dir);
+    snprintf(prefix, sizeof(prefix), "PG_%d_", run->plan.backup->major);
+    struct dirent *entry;
+    while (!*found && (entry = readdir(handle)) != NULL)
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0)
+            *found = fs_join(dir, entry->d_name);
+    closedir(handle);
+    return true;
+}
+
+static bool check_tablespace_dir(const RestoreRun *run, const char *dir, Error *err)
+{
+    char *there;
+    if (!check_owner(dir, err) || !own_version_dir(run, dir, &there, err))
+        return false;
+    bool taken = there && !run->delta && !run->force;
+    free(there);
+    if (!taken)
+        return true;
+    error_set(err, ERR_USAGE, "tablespace directory %s is not empty", dir);
+    return error_hint(err, run->production ? "--delta or --force replace what is there"
+                                           : "choose another place with --tablespace-map");
+}
+
+/* --- tablespaces ------------------------------------------------------------------------------- */
+
+/* OLD=NEW, where OLD is a path or an oid; `used` marks each option that served. */
+static const char *mapped(const Config *c, const BackupTablespace *ts, bool *used)
+{
+    char oid[16];
+    snprintf(oid, sizeof(oid), "%u", ts->oid);
+    for (int i = 0; i < config_list_count(c, OPT_TABLESPACE_MAP); i++) {
+        const char *item = config_list_item(c, OPT_TABLESPACE_MAP, i), *eq = strchr(item, '=');
+        size_t len = eq ? (size_t)(eq - item) : 0;
+        while (len > 1 && item[len - 1] == '/')
+            len--;
+        if (eq && ((strlen(ts->location) == len && strncmp(item, ts->location, len) == 0) ||
+                   (strlen(oid) == len && strncmp(item, oid, len) == 0))) {
+            used[i] = true;
+            return eq + 1;
+        }
+    }
+    return NULL;
+}
+
+static bool unmapped(const RestoreRun *run, const BackupTablespace *ts, Error *err)
+{
+    error_set(err, ERR_USAGE, "tablespace %u is at %s: a copy must not use production's directory",
+              ts->oid, ts->location);
+    return error_hint(err, "add --tablespace-map %s=%s-tablespaces/%u for each tablespace",
+                      ts->location, run->data, ts->oid);
+}
+
+static bool add_root(RestoreRun *run, uint32_t oid, const char *old, char *dir, Error *err)
+{
+    for (size_t i = 0; i < run->root_count; i++) {
+        size_t n = strlen(run->roots[i].dir);
+        if (strcmp(run->roots[i].dir, dir) == 0 ||
+            (strncmp(run->roots[i].dir, dir, n) == 0 && dir[n] == '/')) {
+            error_set(err, ERR_USAGE, "tablespace directory %s is that of another one, or in the "
+                      "data directory", dir);
+            free(dir);
+            return error_hint(err, "give each tablespace a directory of its own");
+        }
+    }
+    run->roots[run->root_count] = (UnpackRoot){oid, dir};
+    run->old_places[run->root_count++] = mem_strdup(old);
+    return true;
+}
+
+static bool map_tablespaces(RestoreRun *run, bool *used, Error *err)
+{
+    const Backup *b = run->plan.backup;
+    for (size_t i = 0; i < b->tablespace_count; i++) {
+        const BackupTablespace *ts = &b->tablespaces[i];
+        const char *place = mapped(run->config, ts, used);
+        if (!place && !run->production)
+            return unmapped(run, ts, err);
+        if (!place)
+            place = ts->location;
+        if (place[0] != '/')
+            return error_set(err, ERR_USAGE, "--tablespace-map: %s is no absolute path", place);
+        if (!add_root(run, ts->oid, ts->location, fs_resolve(place), err))
+            return false;
+    }
+    return true;
+}
+
+static bool choose_roots(RestoreRun *run, Error *err)
+{
+    const Backup *b = run->plan.backup;
+    int maps = config_list_count(run->config, OPT_TABLESPACE_MAP);
+    bool *used = MEM_NEW_ARRAY(bool, (size_t)maps);
+    run->roots = MEM_NEW_ARRAY(UnpackRoot, b->tablespace_count + 1);
+    run->old_places = MEM_NEW_ARRAY(char *, b->tablespace_count + 1);
+    bool ok = add_root(run, 0, "", mem_strdup(run->data), err) && map_tablespaces(run, used, err);
+    for (int i = 0; ok && i < maps; i++) {
+        if (used[i])
+            continue;
+        ok = error_set(err, ERR_USAGE, "--tablespace-map %s names no tablespace of backup %s",
+                       config_list_item(run->config, OPT_TABLESPACE_MAP, i), b->label);
+        error_hint(err, "write OLD=NEW; pitr info --json lists the tablespaces");
+    }
+    free(used);
+    return ok;
+}
+
+/* The nearest directory at or above `path` that exists. */
+static char *existing(const char *path)
+{
+    char *dir = mem_strdup(path);
+    while (!fs_exists(dir)) {
+        char *above = fs_parent(dir);
+        free(dir);
+        dir = above;
+    }
+    return dir;
+}
+
+/* Only where one file system takes everything can the sizes be compared. */
+static bool check_space(const RestoreRun *run, Error *err)
+{
+    struct stat first, st;
+    struct statvfs vfs;
+    char need[32], have[32];
+    bool one = !run->delta && run->data_empty;
+    for (size_t i = 0; one && i < run->root_count; i++) {
+        char *dir = existing(run->roots[i].dir);
+        one = stat(dir, i ? &st : &first) == 0 && (i == 0 || st.st_dev == first.st_dev) &&
+              statvfs(dir, &vfs) == 0;
+        free(dir);
+    }
+    uint64_t size = run->plan.backup->totals.raw_size;
+    if (!one || (uint64_t)vfs.f_bavail * vfs.f_frsize >= size)
+        return true;
+    error_set(err, ERR_INTERNAL, "%s needs %s, its file system has %s free", run->data,
+              progress_size(need, size),
+              progress_size(have, (uint64_t)vfs.f_bavail * vfs.f_frsize));
+    return error_hint(err, "make room, or restore elsewhere");
+}
+
+bool restore_check_dirs(RestoreRun *run, Error *err)
+{
+    if (!check_owner(run->data, err) || !check_running(run->data, err) || !check_empty(run, err) ||
+        !check_system(run, err) || !choose_roots(run, err))
+        return false;
+    for (size_t i = 1; i < run->root_count; i++)
+        if (!check_tablespace_dir(run, run->roots[i].dir, err))
+            return false;
+    return check_space(run, err);
+}
+
+/* --- changing ---------------------------------------------------------------------------------- */
+
+static bool has_segments(const char *pg_wal)
+{
+    DIR *handle = opendir(pg_wal);
+    struct dirent *entry;
+    WalName name;
+    bool has = false;
+    while (handle && !has && (entry = readdir(handle)) != NULL)
+        has = walname_parse(entry->d_name, &name);
+    if (handle)
+        closedir(handle);
+    return has;
+}
+
+/* The old server's pg_wal may hold the only copy of the last commits: in production it is moved
+ * aside, never removed. */
+static bool save_wal(RestoreRun *run, const char *pg_wal, Error *err)
+{
+    char stamp[CLOCK_TEXT];
+    struct stat st;
+    if (!run->production || lstat(pg_wal, &st) != 0 || !has_segments(pg_wal))
+        return true;
+    clock_format_label(stamp, run->begun);
+    char *real = fs_resolve(pg_wal);
+    run->saved_wal = S_ISLNK(st.st_mode) ? mem_printf("%s-saved-%s", real, stamp)
+                                         : mem_printf("%s-pg_wal-saved-%s", run->data, stamp);
+    bool ok = rename(real, run->saved_wal) == 0;
+    if (!ok) {
+        error_errno(err, ERR_INTERNAL, "can't move the old pg_wal to %s", run->saved_wal);
+        error_hint(err, "move %s away by hand: it may hold commits that were never archived", real);
+        free(run->saved_wal);
+        run->saved_wal = NULL;
+    } else if (S_ISLNK(st.st_mode) && mkdir(real, 0700) != 0) {
+        ok = error_errno(err, ERR_INTERNAL, "can't make directory %s", real);
+    } else {
+        log_info("the old pg_wal was moved to %s: it may hold commits that were never archived",
+                 run->saved_wal);
+    }
+    free(real);
+    return ok;
+}
+
+/* Contents go, the directory and a link to it stay. */
+static bool empty_if_there(const char *path, Error *err)
+{
+    struct stat st;
+    return stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || fs_empty_dir(path, err);
+}
+
+static bool clear_data(RestoreRun *run, Error *err)
+{
+    char *control = fs_join(run->data, UNPACK_CONTROL), *pg_wal = fs_join(run->data, "pg_wal");
+    bool ok = fs_remove(control, err) && save_wal(run, pg_wal, err) && empty_if_there(pg_wal, err);
+    if (ok && run->force)
+        ok = fs_empty_dir(run->data, err);
+    free(control);
+    free(pg_wal);
+    return ok;
+}
+
+static bool clear_tablespace(const RestoreRun *run, const char *dir, Error *err)
+{
+    char *there;
+    if (!own_version_dir(run, dir, &there, err))
+        return false;
+    bool ok = !there || !run->force || fs_empty_dir(there, err);
+    free(there);
+    return ok;
+}
+
+bool restore_prepare_dirs(RestoreRun *run, Error *err)
+{
+    run->touched = true;
+    if (!run->data_empty && !clear_data(run, err))
+        return false;
+    for (size_t i = 0; i < run->root_count; i++) {
+        if (!fs_mkdirs(run->roots[i].dir, 0700, err))
+            return false;
+        if (i > 0 && !clear_tablespace(run, run->roots[i].dir, err))
+            return false;
+    }
+    return true;
+}
