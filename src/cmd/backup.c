@@ -255,8 +255,14 @@ static bool wait_for_wal(BackupRun *r, Error *err)
 {
     int seconds = 0;
     const Backup *b = &r->backup;
-    return walchain_wait(r->repo, b->stop_tli, b->start_lsn, b->stop_lsn, b->segsize,
-                         config_number(r->config, OPT_ARCHIVE_TIMEOUT), tell_wait, &seconds, err);
+    if (walchain_wait(r->repo, b->stop_tli, b->start_lsn, b->stop_lsn, b->segsize,
+                      config_number(r->config, OPT_ARCHIVE_TIMEOUT), tell_wait, &seconds, err))
+        return true;
+    /* A standby can't switch segments: on a quiet primary the last one stays unfinished. */
+    if (b->from_standby && err->code == ERR_REPO)
+        error_hint(err, "run SELECT pg_switch_wal() on the primary, or set archive_timeout there; is "
+                        "its archive_command working?");
+    return false;
 }
 
 static bool run_backup(BackupRun *r, Error *err)

@@ -281,9 +281,13 @@ static bool empty_if_there(const char *path, Error *err)
 static bool clear_data(RestoreRun *run, Error *err)
 {
     char *control = fs_join(run->data, UNPACK_CONTROL), *pg_wal = fs_join(run->data, "pg_wal");
-    bool ok = fs_remove(control, err) && save_wal(run, pg_wal, err) && empty_if_there(pg_wal, err);
+    char *global = fs_parent(control);
+    /* Durably, before another file changes: a crash must not leave a startable mixture. */
+    bool ok = !fs_exists(control) || (fs_remove(control, err) && fs_sync_dir(global, err));
+    ok = ok && save_wal(run, pg_wal, err) && empty_if_there(pg_wal, err);
     if (ok && run->force)
         ok = fs_empty_dir(run->data, err);
+    free(global);
     free(control);
     free(pg_wal);
     return ok;

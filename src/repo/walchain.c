@@ -31,7 +31,8 @@ bool walchain_history(Repo *repo, uint32_t tli, TimelineHistory *out, Error *err
 
 typedef struct LoadState {
     WalChain *chain;
-    uint64_t last; /* of this timeline on the path */
+    uint64_t last;   /* of this timeline on the path */
+    uint64_t shared; /* the segment in which the path leaves it; UINT64_MAX: none */
 } LoadState;
 
 static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
@@ -48,11 +49,18 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
         *stop = true;
         return true;
     }
+    if (segno == s->shared && partial)
+        return true;
     size_t at = (size_t)(segno - c->first);
     while (c->count <= at) {
         MEM_GROW(c->links, c->count, c->room);
         c->links[c->count++] = (WalLink){0};
     }
+    /* Where the path leaves a timeline inside a segment, only the child's file leads on: behind the
+     * fork the parent's holds records of another history. While the child's is missing, PostgreSQL
+     * would be served the parent's: that is a hole, not an end. */
+    if (segno == s->shared)
+        return true;
     WalLink *link = &c->links[at];
     bool here = link->tli == object->name.tli;
     if (here && (partial || !link->partial)) {
@@ -68,14 +76,16 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
 
 /* The part of the path that belongs to one timeline, in segments. False if it has none. */
 static bool timeline_range(const WalChain *c, uint32_t tli, uint64_t begin, uint64_t *first,
-                           uint64_t *last)
+                           uint64_t *last, uint64_t *shared)
 {
     uint64_t end;
-    *last = UINT64_MAX;
+    *last = *shared = UINT64_MAX;
     if (tli != c->history.tli) {
         if (!timeline_switch_point(&c->history, tli, &end) || end <= begin)
             return false;
         *last = lsn_end_segno(end, c->segsize);
+        if (end % c->segsize != 0)
+            *shared = *last;
     }
     *first = begin / c->segsize > c->first ? begin / c->segsize : c->first;
     return *first <= *last;
@@ -86,7 +96,7 @@ static bool load_timeline(WalChain *c, uint32_t tli, uint64_t begin, Error *err)
     LoadState s = {.chain = c};
     uint64_t first;
     char after[WALNAME_SEGMENT_TEXT];
-    if (!timeline_range(c, tli, begin, &first, &s.last))
+    if (!timeline_range(c, tli, begin, &first, &s.last, &s.shared))
         return true;
     if (first > 0)
         walname_format(after, tli, first - 1, c->segsize);
