@@ -83,28 +83,18 @@ static bool write_sink(void *ctx, const void *data, size_t len, Error *err)
 static bool copy_manifest(const RestoreRun *run, int fd, const char *path, Error *err)
 {
     const Backup *b = run->plan.backup;
-    char key[REPO_MAX_KEY], chunk[32768], hex[SHA256_HEX];
+    char key[REPO_MAX_KEY], hex[SHA256_HEX];
     uint8_t digest[SHA256_BYTES];
-    size_t got = 0;
     FileSink sink = {fd, path};
     repo_key(run->repo, key, "base/%s/backup_manifest.lz4", b->label);
-    StorageReader *reader = storage_reader_open(run->repo->storage, key, err);
-    if (!reader)
-        return false;
     Filter *chain = filter_lz4_decode(filter_sha256(digest, filter_to_sink(write_sink, &sink)));
-    bool ok;
-    do {
-        ok = storage_reader_read(reader, chunk, sizeof(chunk), &got, err) &&
-             filter_write(chain, chunk, got, err);
-    } while (ok && got > 0);
-    ok = ok && filter_finish(chain, err);
+    bool ok = repo_read_through(run->repo, key, chain, err);
     if (ok) {
         sha256_hex(digest, hex);
         ok = strcmp(hex, b->manifest_sha256) == 0 ||
              error_set(err, ERR_DAMAGED, "%s is not the manifest that backup.json names", key);
     }
     filter_free(chain);
-    storage_reader_close(reader);
     return ok;
 }
 

@@ -211,9 +211,9 @@ void restore_show_done(const RestoreRun *run)
     log_info("restored %s (%s) in %s%s%s", run->data, progress_size(size, run->totals.raw_size),
              took, run->totals.kept ? ", kept " : "",
              run->totals.kept ? progress_size(kept, run->totals.kept) : "");
+    bool pauses = run->plan.target != RECOVERY_TARGET_NONE &&
+                  config_choice(run->config, OPT_TARGET_ACTION) == 0;
     log_info("start it: pg_ctl -D %s start%s", dir.data,
-             run->plan.target == RECOVERY_TARGET_NONE
-                 ? ""
-                 : "; at the target look at it, then go on with SELECT pg_wal_replay_resume()");
+             pauses ? "; it pauses at the target: look, then SELECT pg_wal_replay_resume()" : "");
     buf_free(&dir);
 }

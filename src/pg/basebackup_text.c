@@ -126,8 +126,10 @@ void basebackup_notice(void *ctx, const char *severity, const char *sqlstate, co
         log_debug("PostgreSQL: %s: %s", severity, message);
         return;
     }
-    log_warn("PostgreSQL: %s", message);
+    if (r->warning_count == BASEBACKUP_WARNINGS_MAX)
+        log_warn("PostgreSQL sends more warnings: see the server's log");
     if (r->warning_count++ < BASEBACKUP_WARNINGS_MAX) {
+        log_warn("PostgreSQL: %s", message);
         for (const char *p = message; *p; p++)
             buf_putc(&r->warnings, *p == '\n' || *p == '\r' ? ' ' : *p);
         buf_putc(&r->warnings, '\n');

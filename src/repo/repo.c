@@ -105,3 +105,20 @@ void repo_key(const Repo *repo, char key[REPO_MAX_KEY], const char *fmt, ...)
     vsnprintf(key + n, REPO_MAX_KEY - n, fmt, ap);
     va_end(ap);
 }
+
+bool repo_read_through(const Repo *repo, const char *key, Filter *chain, Error *err)
+{
+    char chunk[32768];
+    size_t got = 0;
+    StorageReader *reader = storage_reader_open(repo->storage, key, err);
+    if (!reader)
+        return false;
+    bool ok;
+    do {
+        ok = storage_reader_read(reader, chunk, sizeof(chunk), &got, err);
+        if (ok && !filter_write(chain, chunk, got, err))
+            ok = error_prefix(err, "%s", key);
+    } while (ok && got > 0);
+    storage_reader_close(reader);
+    return ok && (filter_finish(chain, err) || error_prefix(err, "%s", key));
+}

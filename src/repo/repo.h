@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "storage/storage.h"
+#include "stream/filter.h"
 
 #define REPO_FORMAT   "v1"
 #define REPO_MAX_KEY  512
@@ -50,5 +51,8 @@ bool repo_systems(Repo *repo, RepoSystem **out, size_t *count, Error *err);
 /* Formats "<prefix><text>" into `key`; text is formatted as printf does. */
 void repo_key(const Repo *repo, char key[REPO_MAX_KEY], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Pushes a whole object through `chain` and finishes it; the chain stays the caller's. */
+bool repo_read_through(const Repo *repo, const char *key, Filter *chain, Error *err);
 
 #endif

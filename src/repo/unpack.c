@@ -284,27 +284,17 @@ static bool read_index(Unpacker *u, Error *err)
 {
     const Backup *b = u->options->backup;
     Repo *repo = u->options->repo;
-    char key[REPO_MAX_KEY], hex[SHA256_HEX], chunk[32768];
+    char key[REPO_MAX_KEY], hex[SHA256_HEX];
     uint8_t digest[SHA256_BYTES];
-    size_t got = 0;
     repo_key(repo, key, "base/%s/index.lz4", b->label);
-    StorageReader *reader = storage_reader_open(repo->storage, key, err);
-    if (!reader)
-        return false;
     Filter *chain = filter_sha256(digest, filter_lz4_decode(filter_to_sink(index_sink, u)));
-    bool ok;
-    do {
-        ok = storage_reader_read(reader, chunk, sizeof(chunk), &got, err) &&
-             filter_write(chain, chunk, got, err);
-    } while (ok && got > 0);
-    ok = ok && filter_finish(chain, err);
+    bool ok = repo_read_through(repo, key, chain, err);
     if (ok) {
         sha256_hex(digest, hex);
         ok = (u->ended && strcmp(hex, b->index_sha256) == 0) ||
              error_set(err, ERR_DAMAGED, "%s is not the index that backup.json names", key);
     }
     filter_free(chain);
-    storage_reader_close(reader);
     return ok;
 }
 
