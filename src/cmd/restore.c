@@ -144,13 +144,15 @@ int cmd_restore(const Config *config)
     Repos repos;
     if (!context_open_repos(config, &repos, &err))
         return context_fail(&err);
-    RestoreRun run = {.config = config, .begun = clock_now()};
+    RestoreRun run = {.config = config, .begun = clock_now(), .lock = -1};
     bool ok = restore(&run, &repos, &err);
     int code = ok ? 0 : context_fail(&err);
     if (!ok && run.touched)
         log_warn("%s is half restored and can't be started; the same command with --delta goes on",
                  run.data);
     free_plan(&run);
+    if (run.lock >= 0)
+        close(run.lock);
     free(run.data);
     free(run.restore_command);
     free(run.saved_wal);

@@ -27,6 +27,7 @@ typedef struct RestoreRun {
     char **old_places; /* of roots[i], on the server that was backed up */
     size_t root_count;
 
+    int lock;        /* descriptor of the locked data directory, -1: none */
     char *saved_wal; /* where the old pg_wal was moved; NULL: nowhere */
     Buf said;        /* lines about neutralised settings */
     UnpackTotals totals;

@@ -1,9 +1,11 @@
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -303,8 +305,24 @@ static bool clear_tablespace(const RestoreRun *run, const char *dir, Error *err)
     return ok;
 }
 
+/* Two restores into one directory would both find it empty. The lock goes with the process. */
+static bool lock_data(RestoreRun *run, Error *err)
+{
+    if (!fs_mkdirs(run->data, 0700, err))
+        return false;
+    run->lock = open(run->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (run->lock < 0)
+        return error_errno(err, ERR_INTERNAL, "can't open directory %s", run->data);
+    if (flock(run->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return error_set(err, ERR_LOCKED, "another pitr restore is at work in %s", run->data);
+    /* What was looked at before the lock may have changed. */
+    return check_running(run->data, err) && check_empty(run, err);
+}
+
 bool restore_prepare_dirs(RestoreRun *run, Error *err)
 {
+    if (!lock_data(run, err))
+        return false;
     run->touched = true;
     if (!run->data_empty && !clear_data(run, err))
         return false;

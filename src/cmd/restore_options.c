@@ -140,6 +140,10 @@ bool restore_make_command(RestoreRun *run, Error *err)
     if (n <= 0)
         return error_errno(err, ERR_INTERNAL, "can't tell this program's path");
     self[n] = '\0';
+    /* What the kernel appends when the program was replaced while it ran. */
+    char *gone = strstr(self, " (deleted)");
+    if (gone && !gone[10])
+        *gone = '\0';
     recovery_command_arg(&command, self);
     if (config_path(c)) {
         char *path = fs_resolve(config_path(c));

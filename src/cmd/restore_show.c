@@ -63,7 +63,7 @@ static void say_stop(const Plan *plan)
         say_moment(plan->exclusive ? "first out" : "last in", &plan->at);
     else if (plan->at.lsn)
         printf("  found at    %s\n", lsn_format(lsn, plan->at.lsn));
-    if (plan->tail.any_commit)
+    if (plan->tail.any_commit && !plan->stop.any_before)
         say_moment("last in", &plan->tail.last_commit);
 }
 

@@ -208,44 +208,42 @@ void walchain_reader_free(WalReader *reader, WalChainSource *source)
 
 /* --- waiting ----------------------------------------------------------------------------------- */
 
-typedef struct WaitState {
-    uint32_t segsize;
-    uint64_t next, last; /* the first segment not seen yet, the last one wanted */
-} WaitState;
-
-static bool wait_one(void *ctx, const WalObject *object, bool *stop, Error *err)
+/* How many of the backup's segments are stored without a hole; names what is missing next. */
+static bool count_stored(Repo *repo, uint32_t tli, uint64_t first, uint32_t segsize, size_t *run,
+                         char missing[WALNAME_TEXT], Error *err)
 {
-    (void)err;
-    WaitState *s = ctx;
-    uint64_t segno;
-    if (object->name.kind != WALNAME_SEGMENT ||
-        !walname_segno(&object->name, s->segsize, &segno) || segno < s->next)
-        return true;
-    if (segno == s->next)
-        s->next++;
-    *stop = segno != s->next - 1 || s->next > s->last;
-    return true;
+    WalChain chain;
+    *run = 0;
+    bool ok = walchain_load(&chain, repo, tli, first, segsize, err);
+    if (ok) {
+        *run = walchain_run(&chain);
+        walchain_name(&chain, first + *run, missing);
+    } else if (err->code == ERR_TARGET) {
+        ok = true;
+        walname_history_format(missing, tli);
+    }
+    walchain_free(&chain);
+    return ok;
 }
 
 bool walchain_wait(Repo *repo, uint32_t tli, uint64_t start, uint64_t stop, uint32_t segsize,
                    int64_t timeout, void (*tick)(void *ctx, const char *missing), void *ctx,
                    Error *err)
 {
-    WaitState s = {segsize, lsn_segno(start, segsize), lsn_end_segno(stop, segsize)};
-    char missing[WALNAME_SEGMENT_TEXT], after[WALNAME_SEGMENT_TEXT];
+    uint64_t first = lsn_segno(start, segsize), last = lsn_end_segno(stop, segsize);
+    char missing[WALNAME_TEXT];
+    size_t run = 0, before = 0;
     int64_t since = clock_now();
     for (;;) {
-        uint64_t before = s.next;
-        walname_format(after, tli, s.next - (s.next > 0), segsize);
-        if (!walkey_list(repo, tli, s.next > 0 ? after : NULL, wait_one, &s, err))
+        if (!count_stored(repo, tli, first, segsize, &run, missing, err))
             return false;
-        if (s.next > s.last)
+        if (first + run > last)
             return true;
-        walname_format(missing, tli, s.next, segsize);
-        if (s.next != before)
+        if (run != before)
             since = clock_now();
+        before = run;
         if (clock_now() - since >= timeout) {
-            error_set(err, ERR_REPO, "WAL segment %s has not arrived in repository %s within "
+            error_set(err, ERR_REPO, "WAL file %s has not arrived in repository %s within "
                       "archive-timeout", missing, repo->name);
             return error_hint(err, "is archive_command working? see pg_stat_archiver and the "
                                    "server's log; it must store into this repository and cluster");

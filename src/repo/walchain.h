@@ -52,9 +52,10 @@ typedef struct WalChainSource WalChainSource;
 WalReader *walchain_reader(WalChain *chain, uint64_t limit, WalChainSource **source);
 void walchain_reader_free(WalReader *reader, WalChainSource *source);
 
-/* Waits until every segment of `tli` from the one of `start` to the one that holds the last byte
- * before `stop` is stored. `timeout` (microseconds) counts from the last arrival; `tick` is called
- * about once a second with the first missing name. ERR_REPO with the name when it is over. */
+/* Waits until every segment on the way to `tli`, from the one of `start` to the one that holds the
+ * last byte before `stop`, is stored, and the history file of `tli`. `timeout` (microseconds) counts
+ * from the last arrival; `tick` is called about once a second with the first missing name. ERR_REPO
+ * with the name when it is over. */
 bool walchain_wait(Repo *repo, uint32_t tli, uint64_t start, uint64_t stop, uint32_t segsize,
                    int64_t timeout, void (*tick)(void *ctx, const char *missing), void *ctx,
                    Error *err);
