@@ -7,12 +7,18 @@
 
 #include "cmd/command.h"
 #include "cmd/context.h"
+#include "pg/guc.h"
 
 static void add_option(json_t *list, const Config *config, OptionId id, int repo)
 {
     const OptionDef *def = option_def(id);
     const char *text = repo < 0 ? config_text(config, id) : config_repo_text(config, repo, id);
-    json_t *value = text ? json_string(text) : json_null();
+    /* A connection string may hold a password. */
+    Buf masked = BUF_INIT;
+    if (text)
+        guc_mask(&masked, text);
+    json_t *value = text ? json_string(masked.data ? masked.data : "") : json_null();
+    buf_free(&masked);
     json_array_append_new(list, json_pack("{s:s, s:o, s:s}", "option", def->name, "value", value,
                                           "origin", config_origin(config, id, repo)));
 }

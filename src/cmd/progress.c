@@ -65,7 +65,7 @@ static void describe(const Progress *p, uint64_t done, char *out, size_t size)
         return;
     }
     uint64_t rest = done < p->total ? p->total - done : 0;
-    clock_format_duration(left, (int64_t)((double)rest / speed) * CLOCK_SECOND);
+    clock_format_duration(left, (int64_t)((double)rest / speed * 1e6));
     snprintf(out, size, "%s of %s, %s/s, %s left", have, progress_size(all, p->total), rate, left);
 }
 

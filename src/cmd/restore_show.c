@@ -72,8 +72,9 @@ static void say_wal(const Plan *plan)
     char first[WALNAME_SEGMENT_TEXT], last[WALNAME_SEGMENT_TEXT];
     walchain_name(&plan->chain, plan->chain.first, first);
     walchain_name(&plan->chain, plan->last, last);
-    printf("  WAL         %s to %s, %" PRIu64 " segments, all stored\n", first, last,
-           plan->last - plan->chain.first + 1);
+    uint64_t count = plan->last - plan->chain.first + 1;
+    printf("  WAL         %s to %s, %" PRIu64 " segment%s, all stored\n", first, last, count,
+           count == 1 ? "" : "s");
     printf("  timeline    %u\n", plan->tli);
 }
 
