@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "cmd/command.h"
 #include "cmd/context.h"
 #include "repo/walput.h"
@@ -33,6 +35,29 @@ static bool store_everywhere(WalFile *file, Repos *repos, Error *err)
     return ok;
 }
 
+/* The archiver calls for files that have a status file. A person may name the segment that a server
+ * is still writing, whose finished content would then be refused as another one. */
+static bool check_finished(const char *data, const char *path, const WalName *name, Error *err)
+{
+    static const char *const suffixes[] = {"ready", "done"};
+    char text[WALNAME_TEXT], *dir = fs_parent(path), *pid = fs_join(data, "postmaster.pid");
+    const char *base = strrchr(dir, '/');
+    bool finished = name->kind != WALNAME_SEGMENT || !fs_exists(pid) ||
+                    strcmp(base ? base + 1 : dir, "pg_wal") != 0;
+    walname_text(name, text);
+    for (size_t i = 0; !finished && i < 2; i++) {
+        char *status = mem_printf("%s/archive_status/%s.%s", dir, text, suffixes[i]);
+        finished = fs_exists(status);
+        free(status);
+    }
+    free(dir);
+    free(pid);
+    if (finished)
+        return true;
+    error_set(err, ERR_USAGE, "the server has not finished %s yet", text);
+    return error_hint(err, "SELECT pg_switch_wal() ends it and has it archived");
+}
+
 static bool archive(const Config *config, Repos *repos, const char *path, Error *err)
 {
     const char *slash = strrchr(path, '/');
@@ -46,7 +71,8 @@ static bool archive(const Config *config, Repos *repos, const char *path, Error 
     char *data = context_data_directory(config, path, err);
     if (!data)
         return false;
-    bool ok = context_identify(data, &control, &major, err);
+    bool ok = context_identify(data, &control, &major, err) &&
+              check_finished(data, path, &name, err);
     free(data);
     if (!ok)
         return false;

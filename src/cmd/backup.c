@@ -315,6 +315,13 @@ int cmd_backup(const Config *config)
         error_set(&err, ERR_USAGE, "backup takes no words");
         return context_fail(&err);
     }
+    int64_t rate = config_number(config, OPT_MAX_RATE);
+    if (rate && rate < BASEBACKUP_RATE_MIN * 1024) {
+        error_set(&err, ERR_USAGE, "%s: max-rate %s is below the least that PostgreSQL takes, 32KiB",
+                  config_origin(config, OPT_MAX_RATE, -1), config_text(config, OPT_MAX_RATE));
+        error_hint(&err, "it is bytes a second: 100MiB, say; 0 means no limit");
+        return context_fail(&err);
+    }
     if (!context_open_repos(config, &repos, &err))
         return context_fail(&err);
     if (repos.count > 1)

@@ -23,13 +23,16 @@ static void add_option(json_t *list, const Config *config, OptionId id, int repo
                                           "origin", config_origin(config, id, repo)));
 }
 
-static void add_section(json_t *all, const Config *config, const char *kind, const char *name,
+/* The options whose most specific place is such a section. */
+static void add_section(json_t *all, const Config *config, unsigned sections, const char *name,
                         int repo)
 {
+    const char *kind = sections & SECTION_REPO      ? "repo"
+                       : sections & SECTION_CLUSTER ? "cluster"
+                                                    : "global";
     json_t *list = json_array();
     for (int id = 0; id < OPT_COUNT; id++) {
-        unsigned sections = option_def((OptionId)id)->sections;
-        if (sections && (repo >= 0) == ((sections & SECTION_REPO) != 0))
+        if (option_def((OptionId)id)->sections == sections)
             add_option(list, config, (OptionId)id, repo);
     }
     json_array_append_new(all,
@@ -41,8 +44,9 @@ static void print_text(const json_t *all)
     size_t i, j;
     json_t *section, *option;
     json_array_foreach(all, i, section) {
-        printf("%s[%s:%s]\n", i ? "\n" : "", json_string_value(json_object_get(section, "kind")),
-               json_string_value(json_object_get(section, "name")));
+        const char *name = json_string_value(json_object_get(section, "name"));
+        printf("%s[%s%s%s]\n", i ? "\n" : "", json_string_value(json_object_get(section, "kind")),
+               name[0] ? ":" : "", name);
         json_array_foreach(json_object_get(section, "options"), j, option) {
             const char *value = json_string_value(json_object_get(option, "value"));
             printf("%s%-16s = %-32s ; %s\n", value ? "" : "; ",
@@ -60,9 +64,10 @@ int cmd_config(const Config *config)
         return context_fail(&err);
     }
     json_t *all = json_array();
-    add_section(all, config, "cluster", config_cluster(config), -1);
+    add_section(all, config, SECTION_GLOBAL, "", -1);
     for (int i = 0; i < config_repo_count(config); i++)
-        add_section(all, config, "repo", config_repo_name(config, i), i);
+        add_section(all, config, SECTION_GLOBAL | SECTION_REPO, config_repo_name(config, i), i);
+    add_section(all, config, SECTION_GLOBAL | SECTION_CLUSTER, config_cluster(config), -1);
     if (config_flag(config, OPT_JSON)) {
         json_dumpf(all, stdout, JSON_INDENT(2));
         printf("\n");

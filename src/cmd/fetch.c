@@ -227,7 +227,8 @@ static Verdict look_patiently(Fetch *f, Error *err)
         if (v == SERVED || v == ABSENT || left <= 0 || interrupt_signal())
             return v;
         if (pause == 500)
-            log_warn("%s; trying again for %lld s", err->message, (long long)(left / SECOND));
+            log_warn("%s; trying again for %lld s", err->message,
+                     (long long)((left + SECOND / 2) / SECOND));
         interrupt_sleep(left / 1000 < pause ? (int)(left / 1000) + 1 : pause);
         pause = pause * 2 < LONGEST_PAUSE ? pause * 2 : LONGEST_PAUSE;
     }

@@ -148,8 +148,9 @@ int cmd_restore(const Config *config)
     bool ok = restore(&run, &repos, &err);
     int code = ok ? 0 : context_fail(&err);
     if (!ok && run.touched)
-        log_warn("%s is half restored and can't be started; the same command with --delta goes on",
-                 run.data);
+        log_warn("%s is half restored and can't be started; %s", run.data,
+                 err.code == ERR_DAMAGED ? "choose another backup with --backup and add --delta"
+                                         : "the same command with --delta goes on");
     free_plan(&run);
     if (run.lock >= 0)
         close(run.lock);

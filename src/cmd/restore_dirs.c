@@ -219,10 +219,21 @@ static bool check_space(const RestoreRun *run, Error *err)
     return error_hint(err, "make room, or restore elsewhere");
 }
 
+/* A dry run changes nothing: what would have to be done first becomes a note. */
+static bool unless_dry(RestoreRun *run, bool ok, const Error *err)
+{
+    if (ok || !config_flag(run->config, OPT_DRY_RUN))
+        return ok;
+    plan_note(&run->plan, "before that: %s; %s", err->message, err->hint);
+    return true;
+}
+
 bool restore_check_dirs(RestoreRun *run, Error *err)
 {
-    if (!check_owner(run->data, err) || !check_running(run->data, err) || !check_empty(run, err) ||
-        !check_system(run, err) || !choose_roots(run, err))
+    if (!check_owner(run->data, err) ||
+        !unless_dry(run, check_running(run->data, err), err) ||
+        !unless_dry(run, check_empty(run, err), err) || !check_system(run, err) ||
+        !choose_roots(run, err))
         return false;
     for (size_t i = 1; i < run->root_count; i++)
         if (!check_tablespace_dir(run, run->roots[i].dir, err))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/shell.h"
 #include "cmd/progress.h"
@@ -198,6 +199,27 @@ void restore_show_json(const RestoreRun *run, bool done)
     json_decref(json);
 }
 
+/* Debian keeps the configuration outside of the data directory, and it names production's: a copy
+ * must be started with its own. */
+static void say_start(const RestoreRun *run, const char *dir)
+{
+    bool pauses = run->plan.target != RECOVERY_TARGET_NONE &&
+                  config_choice(run->config, OPT_TARGET_ACTION) == 0;
+    const char *then =
+        pauses ? "; it pauses at the target: look, then SELECT pg_wal_replay_resume()" : "";
+    char *conf = fs_join(run->data, "postgresql.conf");
+    if (fs_exists(conf))
+        log_info("start it: pg_ctl -D %s start%s", dir, then);
+    else if (run->production)
+        log_info("start the server as usual (its postgresql.conf is not in the data directory)%s",
+                 then);
+    else
+        log_info("the backup has no postgresql.conf; start it with the server's: pg_ctl -D %s -o "
+                 "\"-c config_file=/etc/postgresql/%d/main/postgresql.conf -c data_directory=%s "
+                 "-c external_pid_file='' -c port=5433\" start%s", dir, run->repo->major, dir, then);
+    free(conf);
+}
+
 void restore_show_done(const RestoreRun *run)
 {
     char size[32], kept[32], took[CLOCK_TEXT];
@@ -212,9 +234,6 @@ void restore_show_done(const RestoreRun *run)
     log_info("restored %s (%s) in %s%s%s", run->data, progress_size(size, run->totals.raw_size),
              took, run->totals.kept ? ", kept " : "",
              run->totals.kept ? progress_size(kept, run->totals.kept) : "");
-    bool pauses = run->plan.target != RECOVERY_TARGET_NONE &&
-                  config_choice(run->config, OPT_TARGET_ACTION) == 0;
-    log_info("start it: pg_ctl -D %s start%s", dir.data,
-             pauses ? "; it pauses at the target: look, then SELECT pg_wal_replay_resume()" : "");
+    say_start(run, dir.data);
     buf_free(&dir);
 }

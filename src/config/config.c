@@ -161,11 +161,14 @@ static char *read_line(char *str, int num, void *stream)
                   num - 2);
         return NULL;
     }
-    const char *p = str;
-    while (isspace((unsigned char)*p))
-        p++;
-    if (*p == '[')
-        begin_section(f, p);
+    /* An indented line would be taken for more of the value before it. */
+    size_t indent = strspn(str, " \t");
+    memmove(str, str + indent, strlen(str + indent) + 1);
+    if (str[0] == '[') {
+        char *head = mem_strndup(str, strcspn(str, "\r\n"));
+        begin_section(f, head);
+        free(head);
+    }
     return f->failed ? NULL : str;
 }
 

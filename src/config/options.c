@@ -221,6 +221,9 @@ static bool in_range(const OptionDef *def, int64_t number, char *why, size_t siz
     if (def->type == OPTION_DURATION)
         snprintf(why, size, "a time from %llds to %lldd", (long long)(def->min / SECOND),
                  (long long)(def->max / DAY));
+    else if (def->type == OPTION_SIZE)
+        snprintf(why, size, "a size from %lldMiB to %lldMiB", (long long)(def->min / MIB),
+                 (long long)(def->max / MIB));
     else
         snprintf(why, size, "a number from %lld to %lld", (long long)def->min,
                  (long long)def->max);

@@ -139,6 +139,10 @@ static bool gap_error(const Plan *plan, const char *what, Error *err)
     walchain_name(c, c->first + run, name);
     error_set(err, ERR_TARGET, conflict ? "%s: WAL segment %s is stored with several contents"
                                         : "%s: WAL segment %s is missing", what, name);
+    if (conflict)
+        return error_hint(err, "two servers have archived it: move the wrong object out of the "
+                               "repository (docs/troubleshooting.md tells how to know it), or "
+                               "choose a target before it");
     return error_hint(err, "find the segment (the old server's pg_wal, another repository) and "
                            "archive it with pitr archive, or choose a target before it");
 }
@@ -222,6 +226,22 @@ static void protect_database(Plan *plan)
                   "datconnlimit = -1 WHERE oid = %u", plan->stop.database);
 }
 
+/* Recovery to a time pauses with the next transaction half done: whoever looks at the table that it
+ * drops would wait for its lock. Just behind the last transaction that is in, the rows are the same
+ * and the lock is not taken yet. */
+static void avoid_locks(Plan *plan)
+{
+    char lsn[LSN_TEXT];
+    if (!plan->stop.any_before || plan->stop.before.lsn < plan->backup->stop_lsn)
+        return;
+    plan->target = RECOVERY_TARGET_LSN;
+    plan->lsn = plan->stop.before.lsn;
+    plan->exclusive = false;
+    lsn_format(lsn, plan->lsn);
+    plan_note(plan, "the next transaction holds table locks when it would be stopped: recovery stops "
+              "right behind transaction %u instead, at position %s", plan->stop.before.xid, lsn);
+}
+
 static bool resolve_time(Planner *p)
 {
     Plan *plan = p->plan;
@@ -234,6 +254,8 @@ static bool resolve_time(Planner *p)
         plan->last = lsn_end_segno(plan->stop.stop.end_lsn, plan->chain.segsize);
         if (plan->stop.drops_database)
             protect_database(plan);
+        else if (plan->stop.locks)
+            avoid_locks(plan);
         return true;
     }
     if (!read_tail(p))
@@ -354,38 +376,60 @@ static bool choose_timeline(Planner *p)
     return true;
 }
 
-/* After an earlier restore or a failover the moment may lie on a timeline that was left: there the
- * newest timeline would silently give the state of its fork. */
+/* Is the target also on timeline `parent`, behind the point where the path has left it? */
+static bool target_behind_fork(Planner *p, uint32_t parent, uint64_t fork, bool *there)
+{
+    const PlanRequest *r = &p->plan->request;
+    uint32_t segsize = p->plan->chain.segsize;
+    WalChain old;
+    WalStop stop = {0};
+    WalMoment at = {0};
+    *there = false;
+    bool ok = walchain_load(&old, p->repo, parent, lsn_segno(fork, segsize), segsize, p->err);
+    size_t run = ok ? walchain_run(&old) : 0;
+    uint64_t last = old.first + run - 1;
+    if (run && r->target == RECOVERY_TARGET_TIME)
+        ok = waltarget_time(&old, fork, last, r->time, r->exclusive, &stop, p->err);
+    else if (run && r->target == RECOVERY_TARGET_LSN)
+        ok = waltarget_lsn(&old, r->lsn, last, &at, p->err);
+    else if (run && r->target == RECOVERY_TARGET_XID)
+        ok = waltarget_xid(&old, fork, last, r->xid, &at, p->err);
+    else if (run && r->target == RECOVERY_TARGET_NAME)
+        ok = waltarget_name(&old, fork, last, r->name, &at, p->err);
+    walchain_free(&old);
+    *there = stop.any_before || at.lsn;
+    return ok;
+}
+
+/* After an earlier restore or a failover the target may lie on a timeline that was left. For a time
+ * the newest timeline would silently give the state of its fork; positions, transaction ids and
+ * names can be on both. */
 static bool check_forks(Planner *p, const TimelineHistory *path)
 {
-    Plan *plan = p->plan;
+    const Plan *plan = p->plan;
     const WalStop *s = &plan->stop;
+    bool by_time = plan->request.target == RECOVERY_TARGET_TIME, there;
     uint64_t before = s->any_before ? s->before.lsn : plan->backup->start_lsn;
-    if (plan->request.tli || plan->request.target != RECOVERY_TARGET_TIME || !s->found)
+    uint64_t at = by_time ? s->stop.lsn : plan->at.lsn;
+    if (plan->request.tli || at == 0)
+        return true;
+    /* The new timeline had begun by then: nothing was committed on it yet, that is all. */
+    if (by_time && s->born && s->birth <= plan->request.time)
         return true;
     for (size_t i = 0; i < path->count; i++) {
         uint64_t fork = path->entries[i].lsn;
         uint32_t parent = path->entries[i].tli;
-        if (fork <= before || fork > s->stop.lsn || !timelines_find(&p->timelines, parent))
+        if ((by_time && fork <= before) || fork > at || !timelines_find(&p->timelines, parent))
             continue;
-        WalChain old;
-        WalStop there = {0};
-        bool ok = walchain_load(&old, p->repo, parent, lsn_segno(fork, plan->chain.segsize),
-                                plan->chain.segsize, p->err);
-        size_t run = ok ? walchain_run(&old) : 0;
-        if (ok && run)
-            ok = waltarget_time(&old, fork, old.first + run - 1, plan->request.time,
-                                plan->request.exclusive, &there, p->err);
-        walchain_free(&old);
-        if (!ok)
+        if (!target_behind_fork(p, parent, fork, &there))
             return false;
-        if (!there.any_before)
+        if (!there)
             continue;
         error_set(p->err, ERR_TARGET, "the target lies on timeline %u, which went on after "
                   "timeline %u had left it", parent, plan->tli);
         return error_hint(p->err, "--target-timeline %u restores what timeline %u held then; "
-                          "--target-timeline %u the moment where %u began", parent, parent,
-                          plan->tli, plan->tli);
+                          "--target-timeline %u what timeline %u makes of the target", parent,
+                          parent, plan->tli, plan->tli);
     }
     return true;
 }

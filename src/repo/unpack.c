@@ -334,8 +334,8 @@ bool unpack_check(Repo *repo, const Backup *b, Error *err)
                   "%" PRIu64 " of %" PRIu64 " are stored", b->label, b->totals.packs,
                   b->totals.stored_size, s.packs, s.stored_size);
     else if (!s.index || !s.manifest)
-        error_set(err, ERR_DAMAGED, "backup %s has lost its %s", b->label,
-                  s.index ? "backup_manifest.lz4" : "index.lz4");
+        error_set(err, ERR_DAMAGED, "%s of backup %s is missing or has not its size",
+                  s.index ? "backup_manifest.lz4" : "index.lz4", b->label);
     else
         return true;
     return error_hint(err, "choose another backup with --backup LABEL");

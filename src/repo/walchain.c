@@ -64,7 +64,7 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
     WalLink *link = &c->links[at];
     bool here = link->tli == object->name.tli;
     if (here && (partial || !link->partial)) {
-        link->conflict |= !partial && strcmp(link->hash, object->hash) != 0;
+        link->conflict |= partial == link->partial && strcmp(link->hash, object->hash) != 0;
         return true;
     }
     if (partial && link->tli) /* an older timeline's whole segment is what recovery gets */

@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "pg/timeline.h"
 #include "pg/walpage.h"
-#include "repo/walkey.h"
+#include "repo/walget.h"
 #include "stream/digest.h"
 #include "stream/filter.h"
 
@@ -200,6 +200,27 @@ static bool check_conflict(const WalFile *file, Repo *repo, Error *err)
            conflict(file, repo, other.key, err);
 }
 
+/* What is there already counts only if it can be read back: a damaged object of the right name
+ * would be worth nothing. A store that does not let us read is believed. */
+static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error *err)
+{
+    WalObject object = {.name = file->name};
+    snprintf(object.key, sizeof(object.key), "%s", key);
+    memcpy(object.hash, file->hash, sizeof(object.hash));
+    char *chunk = mem_new(CHUNK, 1);
+    size_t got = 1;
+    WalStream *ws = walstream_open(repo, &object, err);
+    bool ok = ws != NULL;
+    while (ok && got > 0)
+        ok = walstream_read(ws, chunk, CHUNK, &got, err);
+    walstream_close(ws);
+    free(chunk);
+    if (ok || err->code != ERR_DAMAGED)
+        return ok || err->code == ERR_REPO || err->code == ERR_NO;
+    return error_hint(err, "what is stored for %s is damaged: move this object out of the repository "
+                           "and the file will be archived anew", file->text);
+}
+
 bool walfile_store(WalFile *file, Repo *repo, Error *err)
 {
     char key[REPO_MAX_KEY];
@@ -215,7 +236,8 @@ bool walfile_store(WalFile *file, Repo *repo, Error *err)
                                             file->stored.len, &existed, err)
                               : store_streaming(file, repo, key, &existed, err);
     /* Looked at again: another server may have stored its content in between. */
-    if (!ok || !check_conflict(file, repo, err))
+    if (!ok || (existed && !check_stored(file, repo, key, err)) ||
+        !check_conflict(file, repo, err))
         return false;
     log_debug("%s is %s repository %s", file->text, existed ? "already in" : "stored in",
               repo->name);

@@ -11,6 +11,10 @@
 #define GLOBAL_TABLESPACE 1664
 #define PG_DATABASE       1262
 
+/* src/include/access/rmgrlist.h, src/include/storage/standbydefs.h */
+#define RM_STANDBY        8
+#define XLOG_STANDBY_LOCK 0x00
+
 /* Called for each record; sets *done to end the scan. */
 typedef void (*Visit)(void *ctx, const WalRecord *record, const WalEvent *event, bool *done);
 
@@ -158,6 +162,13 @@ static void visit_time(void *ctx, const WalRecord *record, const WalEvent *event
     if (event->kind == WALEVENT_INPLACE && event->relation.spc == GLOBAL_TABLESPACE &&
         event->relation.rel == PG_DATABASE)
         s->inplace = record->lsn;
+    if (record->rmid == RM_STANDBY && (record->info & 0xF0) == XLOG_STANDBY_LOCK)
+        s->out->locks = true;
+    if (event->kind == WALEVENT_END_OF_RECOVERY ||
+        (event->kind == WALEVENT_CHECKPOINT && event->tli != event->prev_tli)) {
+        s->out->born = true;
+        s->out->birth = clock_from_pg(event->time);
+    }
     if (event->kind == WALEVENT_DBASE_DROP && record->lsn >= s->from) {
         s->out->drops_database = true;
         s->out->database = event->db;
@@ -174,7 +185,7 @@ static void visit_time(void *ctx, const WalRecord *record, const WalEvent *event
     }
     s->out->any_before = true;
     s->out->before = m;
-    s->out->drops_database = false;
+    s->out->drops_database = s->out->locks = s->out->born = false;
     s->inplace = 0;
 }
 

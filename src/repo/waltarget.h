@@ -39,6 +39,10 @@ typedef struct WalStop {
     WalMoment stop; /* the first commit that is too late */
     bool any_before;
     WalMoment before;  /* the last commit before it, of those that were looked at */
+    bool locks; /* somebody takes an exclusive lock between the two, as DROP and TRUNCATE do: a
+                   recovery that pauses just before the stop holds it */
+    bool born;  /* between the two the timeline began, at the time `birth` */
+    Instant birth;
     /* A DROP DATABASE deletes its files before its commit record: a time target does not stop it. */
     bool drops_database;
     uint32_t database;     /* oid */
