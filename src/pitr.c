@@ -13,21 +13,34 @@
 #include "base/version.h"
 #include "cmd/command.h"
 
-/* The index of the first word that is neither an option nor an option's value. */
-static int find_word(int argc, char **argv)
+/* The index of the first word that is neither an option nor an option's value; `argc` if there is
+ * none. *unknown is set to an option that no command has. */
+static int find_word(int argc, char **argv, const char **unknown)
 {
     int i = 1;
+    *unknown = NULL;
     while (i < argc && argv[i][0] == '-') {
-        OptionId id = strncmp(argv[i], "--", 2) == 0 ? option_find(argv[i] + 2) : OPT_COUNT;
-        i += id != OPT_COUNT && option_def(id)->type != OPTION_FLAG ? 2 : 1;
+        size_t len = strcspn(argv[i], "=");
+        char *name = mem_strndup(argv[i], len);
+        OptionId id = strncmp(name, "--", 2) == 0 ? option_find(name + 2) : OPT_COUNT;
+        free(name);
+        if (id == OPT_COUNT && !*unknown)
+            *unknown = argv[i];
+        bool value = id != OPT_COUNT && option_def(id)->type != OPTION_FLAG && !argv[i][len];
+        i += value ? 2 : 1;
     }
     return i < argc ? i : argc;
 }
 
-static int usage_error(Error *err)
+/* PostgreSQL takes 2 from its restore_command for "there is no such file": whatever looks like a
+ * fetch fails as one. */
+static int usage_error(const Error *err, int argc, char **argv, const char *near)
 {
+    bool fetch = near && strcmp(near, "fetch") == 0;
+    for (int i = 0; i < argc && !fetch; i++)
+        fetch = strstr(argv[i], "fetch") != NULL;
     log_failure(err);
-    return ERR_USAGE;
+    return fetch ? fetch_exit_code(ERR_USAGE) : ERR_USAGE;
 }
 
 static int no_command(int argc, char **argv)
@@ -45,10 +58,22 @@ static int no_command(int argc, char **argv)
     }
     error_set(&err, ERR_USAGE, "no command");
     error_hint(&err, "pitr --help lists the commands");
-    return usage_error(&err);
+    return usage_error(&err, argc, argv, NULL);
 }
 
-static int unknown_command(const char *word)
+static int unknown_option(const char *word, int argc, char **argv)
+{
+    Error err;
+    const char *near = strncmp(word, "--", 2) == 0 ? option_suggest(word + 2, 0, 0) : NULL;
+    error_set(&err, ERR_USAGE, "unknown option %s", word);
+    if (near)
+        error_hint(&err, "did you mean --%s?", near);
+    else
+        error_hint(&err, "pitr --help shows how it is called");
+    return usage_error(&err, argc, argv, NULL);
+}
+
+static int unknown_command(const char *word, int argc, char **argv)
 {
     Error err;
     const char *names[32];
@@ -63,7 +88,7 @@ static int unknown_command(const char *word)
         error_hint(&err, "did you mean pitr %s?", near);
     else
         error_hint(&err, "pitr --help lists the commands");
-    return usage_error(&err);
+    return usage_error(&err, argc, argv, near);
 }
 
 static int run(const Command *command, int argc, char **argv)
@@ -95,12 +120,15 @@ int main(int argc, char **argv)
         command = command_find(self + 5);
     int skip = 1;
     if (!command) {
-        int at = find_word(argc, argv);
+        const char *unknown;
+        int at = find_word(argc, argv, &unknown);
+        if (unknown && at < argc)
+            return unknown_option(unknown, argc, argv);
         if (at == argc)
             return no_command(argc, argv);
         command = command_find(argv[at]);
         if (!command)
-            return unknown_command(argv[at]);
+            return unknown_command(argv[at], argc, argv);
         /* The options that stand before the command move behind its place. */
         memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof(*argv));
         skip = 2;

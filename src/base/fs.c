@@ -115,10 +115,20 @@ bool fs_write_file(const char *path, const void *data, size_t len, mode_t mode, 
     return ok;
 }
 
+/* Best effort: a parent that we may use but not read can't be synced. */
+static bool sync_parent(const char *path)
+{
+    Error ignored;
+    char *parent = fs_parent(path);
+    fs_sync_dir(parent, &ignored);
+    free(parent);
+    return true;
+}
+
 bool fs_mkdirs(const char *path, mode_t mode, Error *err)
 {
     if (mkdir(path, mode) == 0)
-        return true;
+        return sync_parent(path);
     int saved = errno;
     struct stat st;
     if (saved == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
@@ -129,7 +139,9 @@ bool fs_mkdirs(const char *path, mode_t mode, Error *err)
         free(parent);
         if (!ok)
             return false;
-        if (mkdir(path, mode) == 0 || errno == EEXIST)
+        if (mkdir(path, mode) == 0)
+            return sync_parent(path);
+        if (errno == EEXIST)
             return true;
         saved = errno;
     }

@@ -31,7 +31,8 @@ bool fs_read_file(const char *path, Buf *out, Error *err);
 /* Makes `path` hold `data`, durably: temporary file, fsync, rename, fsync of the directory. */
 bool fs_write_file(const char *path, const void *data, size_t len, mode_t mode, Error *err);
 
-/* Makes `path` and what is missing above it with `mode`; existing directories are left alone. */
+/* Makes `path` and what is missing above it with `mode`, durably as far as the directories above can
+ * be read; existing directories are left alone. */
 bool fs_mkdirs(const char *path, mode_t mode, Error *err);
 
 /* fsync of one directory. */

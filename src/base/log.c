@@ -27,7 +27,7 @@ static void write_line(const char *prefix, const char *text)
     buf_puts(&line, prefix);
     /* A line stays a line, whatever a file name or a server's message contains. */
     for (const char *p = text; *p; p++)
-        buf_putc(&line, *p == '\n' || *p == '\r' ? ' ' : *p);
+        buf_putc(&line, (unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p);
     buf_putc(&line, '\n');
     ssize_t ignored = write(STDERR_FILENO, line.data, line.len);
     (void)ignored;

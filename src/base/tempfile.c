@@ -23,8 +23,11 @@ bool tempfile_open(TempFile *t, const char *dir, mode_t mode, Error *err)
     *t = (TempFile){.fd = -1, .dir = mem_strdup(dir)};
     t->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
     if (t->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-        t->name = temp_name(dir);
-        t->fd = open(t->name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
+        do { /* a process of this number may have left one behind */
+            free(t->name);
+            t->name = temp_name(dir);
+            t->fd = open(t->name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
+        } while (t->fd < 0 && errno == EEXIST);
     }
     if (t->fd < 0) {
         error_errno(err, ERR_INTERNAL, "can't make a file in %s", dir);

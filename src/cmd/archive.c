@@ -18,12 +18,16 @@ static bool store_everywhere(WalFile *file, Repos *repos, Error *err)
 {
     Error one;
     bool ok = true;
+    int stored = 0;
     for (int i = 0; i < repos->count; i++) {
         Repo *repo = repos->repo[i];
-        if (walfile_store(file, repo, &one))
+        if (walfile_store(file, repo, &one)) {
+            stored++;
             continue;
+        }
         error_prefix(&one, "%s not archived to %s", file->text, storage_url(repo->storage));
-        if (!repo->required) {
+        /* With none required, one at least must have it: PostgreSQL recycles the segment on 0. */
+        if (!repo->required && (stored || i + 1 < repos->count)) {
             log_failure_as_warning(&one);
         } else {
             if (!ok)
@@ -42,7 +46,7 @@ static bool check_finished(const char *data, const char *path, const WalName *na
     static const char *const suffixes[] = {"ready", "done"};
     char text[WALNAME_TEXT], *dir = fs_parent(path), *pid = fs_join(data, "postmaster.pid");
     const char *base = strrchr(dir, '/');
-    bool finished = name->kind != WALNAME_SEGMENT || !fs_exists(pid) ||
+    bool finished = name->kind != WALNAME_SEGMENT || !fs_exists(pid) || !fs_exists(path) ||
                     strcmp(base ? base + 1 : dir, "pg_wal") != 0;
     walname_text(name, text);
     for (size_t i = 0; !finished && i < 2; i++) {

@@ -43,13 +43,17 @@ typedef struct BackupRun {
 
 static bool on_begin(void *ctx, const BaseBackupStart *start, Error *err)
 {
-    (void)err;
     BackupRun *r = ctx;
     Backup *b = &r->backup;
     char lsn[LSN_TEXT];
     b->start_lsn = start->lsn;
     b->start_tli = start->tli;
     b->tablespaces = MEM_NEW_ARRAY(BackupTablespace, start->tablespace_count);
+    for (size_t i = 0; i < start->tablespace_count; i++)
+        if (start->tablespaces[i].oid && start->tablespaces[i].location[0] != '/')
+            return error_set(err, ERR_PG, "tablespace %u is at %s, inside of the data directory: "
+                             "such development tablespaces can't be backed up",
+                             start->tablespaces[i].oid, start->tablespaces[i].location);
     for (size_t i = 0; i < start->tablespace_count; i++)
         if (start->tablespaces[i].oid)
             b->tablespaces[b->tablespace_count++] = (BackupTablespace){

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "cmd/command.h"
 #include "cmd/context.h"
+#include "repo/timelines.h"
 #include "repo/walget.h"
 
 #define SECOND          INT64_C(1000000)
@@ -42,6 +43,7 @@ typedef struct Fetch {
     WalName name;
     const char *text; /* the name */
     const char *dest;
+    uint32_t segsize;
     char *data;
     Mode mode;
 } Fetch;
@@ -61,29 +63,45 @@ static bool has_file(const char *dir, const char *name)
 
 /* --- one look ---------------------------------------------------------------------------------- */
 
+/* A timeline that was left behind the segment that is asked for goes on elsewhere: the segment is
+ * no end. And PostgreSQL stops looking for timelines at the first history file that is absent. */
+static Verdict look_at_timelines(Fetch *f, Repo *repo, Error *err)
+{
+    Timelines t;
+    uint64_t segno, fork;
+    Verdict v = ABSENT;
+    if (!timelines_load(repo, &t, err))
+        return DOUBT;
+    bool segment = walname_segno(&f->name, f->segsize, &segno);
+    for (size_t i = 0; i < t.count && v == ABSENT; i++) {
+        const TimelineHistory *h = &t.timelines[i].history;
+        if (segment ? timeline_switch_point(h, f->name.tli, &fork) &&
+                          segno_start(segno + 1, f->segsize) <= fork
+                    : h->tli > f->name.tli) {
+            error_set(err, ERR_TARGET, "%s is missing in repository %s, but timeline %u, which "
+                      "comes after it, is stored", f->text, repo->name, h->tli);
+            v = GAP;
+        }
+    }
+    timelines_free(&t);
+    return v;
+}
+
 /* Is anything stored that can only have come after what was asked for? */
 static Verdict look_behind(Fetch *f, Repo *repo, Error *err)
 {
     WalObject later;
-    WalName next = f->name;
-    size_t contents;
     if (f->name.kind == WALNAME_SEGMENT) {
-        if (walkey_next_stored(repo, &f->name, &later, err))
-            return error_set(err, ERR_TARGET,
-                             "%s is missing in repository %s, but %s behind it is stored", f->text,
-                             repo->name, later.key),
-                   GAP;
-        return err->code == ERR_NO ? ABSENT : DOUBT;
+        if (walkey_next_stored(repo, &f->name, &later, err)) {
+            error_set(err, ERR_TARGET, "%s is missing in repository %s, but %s behind it is stored",
+                      f->text, repo->name, later.key);
+            return GAP;
+        }
+        return err->code == ERR_NO ? look_at_timelines(f, repo, err) : DOUBT;
     }
-    /* PostgreSQL stops looking for timelines at the first history file that is absent. */
-    next.tli++;
     if (f->name.kind != WALNAME_HISTORY || f->name.tli == 1)
         return ABSENT;
-    if (walkey_find(repo, &next, &later, &contents, err))
-        return error_set(err, ERR_TARGET, "%s is missing in repository %s, but %08X.history is "
-                         "stored", f->text, repo->name, next.tli),
-               GAP;
-    return err->code == ERR_NO ? ABSENT : DOUBT;
+    return look_at_timelines(f, repo, err);
 }
 
 static Verdict look_in(Fetch *f, Repo *repo, Error *err)
@@ -205,9 +223,9 @@ static int64_t patience(const Fetch *f, Verdict v, const Error *err)
     int64_t fault = config_number(f->config, OPT_FETCH_TIMEOUT);
     if (v == GAP)
         return f->mode == MODE_STANDBY && gap > STANDBY_RETRY ? STANDBY_RETRY : gap;
-    if (v != DOUBT || err->code != ERR_REPO || f->mode == MODE_OTHER)
-        return 0;
-    return f->mode == MODE_STANDBY && fault > STANDBY_RETRY ? STANDBY_RETRY : fault;
+    if (v == DOUBT && f->mode == MODE_STANDBY)
+        return fault > STANDBY_RETRY ? STANDBY_RETRY : fault;
+    return v == DOUBT && err->code == ERR_REPO && f->mode == MODE_RECOVERY ? fault : 0;
 }
 
 static Verdict look_patiently(Fetch *f, Error *err)
@@ -276,6 +294,7 @@ static bool prepare(Fetch *f, Error *err)
         !context_open_repos(f->config, &f->repos, err))
         return false;
     context_use_system(&f->repos, major, control.sysid);
+    f->segsize = control.wal_segment_size;
     f->mode = has_file(f->data, "standby.signal")    ? MODE_STANDBY
               : has_file(f->data, "recovery.signal") ? MODE_RECOVERY
                                                      : MODE_OTHER;

@@ -108,11 +108,13 @@ static bool write_files(RestoreRun *run, Error *err)
                              .root_count = run->root_count,
                              .workers = (int)config_number(run->config, OPT_WORKERS),
                              .delta = run->delta,
+                             .follow_pg_wal = run->production,
+                             .keep = RESTORE_MARKER,
                              .set_owner = geteuid() == 0,
                              .progress = show_progress,
                              .ctx = progress};
     bool ok = unpack_run(&options, &run->totals, err) && restore_finish(run, err) &&
-              unpack_commit(&options, err);
+              unpack_commit(&options, err) && restore_remove_marker(run, err);
     progress_free(progress);
     return ok;
 }

@@ -11,6 +11,9 @@
 #include "repo/plan.h"
 #include "repo/unpack.h"
 
+/* In the data directory while a restore is at work there, or was interrupted. */
+#define RESTORE_MARKER ".pitr-restore"
+
 typedef struct RestoreRun {
     const Config *config;
     Repo *repo;
@@ -20,6 +23,7 @@ typedef struct RestoreRun {
     char *data;      /* absolute */
     bool data_empty; /* or not there at all */
     bool production;
+    bool resumed; /* an interrupted restore had begun there */
     bool delta, force;
     char *restore_command;
 
@@ -46,6 +50,9 @@ bool restore_check_dirs(RestoreRun *run, Error *err);
 
 /* Makes and empties directories as far as --delta and --force say; pg_control goes first. */
 bool restore_prepare_dirs(RestoreRun *run, Error *err);
+
+/* The restore is finished. */
+bool restore_remove_marker(const RestoreRun *run, Error *err);
 
 /* Tablespace links and map, manifest, recovery configuration, last partial segment, owners. */
 bool restore_finish(RestoreRun *run, Error *err);

@@ -31,6 +31,24 @@ static bool check_running(const char *data, Error *err)
                            "remove the file");
 }
 
+/* Only a data directory, or what an interrupted restore left, may be changed or emptied: not a home
+ * directory by a mistyped path. */
+static bool check_kind(const RestoreRun *run, Error *err)
+{
+    static const char *const signs[] = {"PG_VERSION", "global/pg_control", RESTORE_MARKER};
+    bool is = run->data_empty;
+    for (size_t i = 0; !is && i < sizeof(signs) / sizeof(signs[0]); i++) {
+        char *path = fs_join(run->data, signs[i]);
+        is = fs_exists(path);
+        free(path);
+    }
+    if (is)
+        return true;
+    error_set(err, ERR_USAGE, "%s holds files, and they are not those of a PostgreSQL cluster",
+              run->data);
+    return error_hint(err, "check --data-directory; if it is right, empty it yourself");
+}
+
 /* A directory that holds another cluster is not emptied because of a mistyped path. */
 static bool check_system(const RestoreRun *run, Error *err)
 {
@@ -88,18 +106,41 @@ static bool own_version_dir(const RestoreRun *run, const char *dir, char **found
     return true;
 }
 
-static bool check_tablespace_dir(const RestoreRun *run, const char *dir, Error *err)
+/* Does the data directory, or the restore that was interrupted there, use this tablespace place? */
+static bool is_ours(const RestoreRun *run, const UnpackRoot *root)
 {
-    char *there;
-    if (!check_owner(dir, err) || !own_version_dir(run, dir, &there, err))
+    Buf text;
+    Error ignored;
+    char *link = mem_printf("%s/pg_tblspc/%u", run->data, root->oid), *target = fs_resolve(link);
+    char *marker = fs_join(run->data, RESTORE_MARKER), *line = mem_printf("\n%s\n", root->dir);
+    buf_init_max(&text, 1024 * 1024);
+    bool ours = strcmp(target, root->dir) == 0 ||
+                (fs_read_file(marker, &text, &ignored) && text.data && strstr(text.data, line));
+    buf_free(&text);
+    free(link);
+    free(target);
+    free(marker);
+    free(line);
+    return ours;
+}
+
+static bool check_tablespace_dir(const RestoreRun *run, size_t i, Error *err)
+{
+    const UnpackRoot *root = &run->roots[i];
+    char *there, *old = fs_resolve(run->old_places[i]);
+    bool original = run->production && strcmp(old, root->dir) == 0;
+    free(old);
+    if (!check_owner(root->dir, err) || !own_version_dir(run, root->dir, &there, err))
         return false;
-    bool taken = there && !run->delta && !run->force;
+    bool free_to_use = !there || ((run->delta || run->force) && (original || is_ours(run, root)));
     free(there);
-    if (!taken)
+    if (free_to_use)
         return true;
-    error_set(err, ERR_USAGE, "tablespace directory %s is not empty", dir);
-    return error_hint(err, run->production ? "--delta or --force replace what is there"
-                                           : "choose another place with --tablespace-map");
+    error_set(err, ERR_USAGE, "tablespace directory %s holds files of a PostgreSQL %d cluster",
+              root->dir, run->plan.backup->major);
+    return error_hint(err, original ? "--delta or --force replace what is there"
+                                    : "choose an empty place with --tablespace-map: this one is not "
+                                      "that of %s", run->data);
 }
 
 /* --- tablespaces ------------------------------------------------------------------------------- */
@@ -148,6 +189,17 @@ static bool add_root(RestoreRun *run, uint32_t oid, const char *old, char *dir, 
     return true;
 }
 
+static bool is_production_place(const Backup *b, const char *dir)
+{
+    bool is = false;
+    for (size_t i = 0; !is && i < b->tablespace_count; i++) {
+        char *place = fs_resolve(b->tablespaces[i].location);
+        is = strcmp(place, dir) == 0;
+        free(place);
+    }
+    return is;
+}
+
 static bool map_tablespaces(RestoreRun *run, bool *used, Error *err)
 {
     const Backup *b = run->plan.backup;
@@ -160,7 +212,12 @@ static bool map_tablespaces(RestoreRun *run, bool *used, Error *err)
             place = ts->location;
         if (place[0] != '/')
             return error_set(err, ERR_USAGE, "--tablespace-map: %s is no absolute path", place);
-        if (!add_root(run, ts->oid, ts->location, fs_resolve(place), err))
+        char *dir = fs_resolve(place);
+        if (!run->production && is_production_place(b, dir)) {
+            free(dir);
+            return unmapped(run, ts, err);
+        }
+        if (!add_root(run, ts->oid, ts->location, dir, err))
             return false;
     }
     return true;
@@ -232,49 +289,62 @@ bool restore_check_dirs(RestoreRun *run, Error *err)
 {
     if (!check_owner(run->data, err) ||
         !unless_dry(run, check_running(run->data, err), err) ||
-        !unless_dry(run, check_empty(run, err), err) || !check_system(run, err) ||
-        !choose_roots(run, err))
+        !unless_dry(run, check_empty(run, err), err) || !check_kind(run, err) ||
+        !check_system(run, err) || !choose_roots(run, err))
         return false;
     for (size_t i = 1; i < run->root_count; i++)
-        if (!check_tablespace_dir(run, run->roots[i].dir, err))
+        if (!check_tablespace_dir(run, i, err))
             return false;
     return check_space(run, err);
 }
 
 /* --- changing ---------------------------------------------------------------------------------- */
 
-static bool has_segments(const char *pg_wal)
+/* Segments without a .done may never have been archived. */
+static bool has_unarchived(const char *pg_wal)
 {
     DIR *handle = opendir(pg_wal);
     struct dirent *entry;
     WalName name;
     bool has = false;
-    while (handle && !has && (entry = readdir(handle)) != NULL)
-        has = walname_parse(entry->d_name, &name);
+    while (handle && !has && (entry = readdir(handle)) != NULL) {
+        if (!walname_parse(entry->d_name, &name))
+            continue;
+        char *done = mem_printf("%s/archive_status/%s.done", pg_wal, entry->d_name);
+        has = !fs_exists(done);
+        free(done);
+    }
     if (handle)
         closedir(handle);
     return has;
 }
 
-/* The old server's pg_wal may hold the only copy of the last commits: in production it is moved
- * aside, never removed. */
-static bool save_wal(RestoreRun *run, const char *pg_wal, Error *err)
+/* A copy that an earlier restore made never archives: its WAL is nobody's only copy. */
+static bool is_copy(const char *data)
 {
-    char stamp[CLOCK_TEXT];
-    struct stat st;
-    if (!run->production || lstat(pg_wal, &st) != 0 || !has_segments(pg_wal))
-        return true;
+    Buf text;
+    Error ignored;
+    char *path = fs_join(data, "postgresql.auto.conf");
+    buf_init_max(&text, 16 * 1024 * 1024);
+    bool is = fs_read_file(path, &text, &ignored) && text.data &&
+              strstr(text.data, RECOVERY_BLOCK_BEGIN) && strstr(text.data, "archive_mode = off");
+    buf_free(&text);
+    free(path);
+    return is;
+}
+
+static bool move_wal(RestoreRun *run, const char *pg_wal, bool link, Error *err)
+{
+    char stamp[CLOCK_TEXT], *real = fs_resolve(pg_wal);
     clock_format_label(stamp, run->begun);
-    char *real = fs_resolve(pg_wal);
-    run->saved_wal = S_ISLNK(st.st_mode) ? mem_printf("%s-saved-%s", real, stamp)
-                                         : mem_printf("%s-pg_wal-saved-%s", run->data, stamp);
+    run->saved_wal = link ? mem_printf("%s-saved-%s", real, stamp)
+                          : mem_printf("%s-pg_wal-saved-%s", run->data, stamp);
     bool ok = rename(real, run->saved_wal) == 0;
     if (!ok) {
         error_errno(err, ERR_INTERNAL, "can't move the old pg_wal to %s", run->saved_wal);
-        error_hint(err, "move %s away by hand: it may hold commits that were never archived", real);
-        free(run->saved_wal);
-        run->saved_wal = NULL;
-    } else if (S_ISLNK(st.st_mode) && mkdir(real, 0700) != 0) {
+        error_hint(err, "%s may hold commits that were never archived: move what is in it to a safe "
+                        "place by hand, then run the same command. Nothing was changed", real);
+    } else if (link && mkdir(real, 0700) != 0) {
         ok = error_errno(err, ERR_INTERNAL, "can't make directory %s", real);
     } else {
         log_info("the old pg_wal was moved to %s: it may hold commits that were never archived",
@@ -284,25 +354,71 @@ static bool save_wal(RestoreRun *run, const char *pg_wal, Error *err)
     return ok;
 }
 
-/* Contents go, the directory and a link to it stay. */
-static bool empty_if_there(const char *path, Error *err)
+/* The old pg_wal may hold the only copy of the last commits: it is moved aside, never removed. What
+ * a copy's link points to is another cluster's. */
+static bool clear_wal(RestoreRun *run, Error *err)
 {
     struct stat st;
-    return stat(path, &st) != 0 || !S_ISDIR(st.st_mode) || fs_empty_dir(path, err);
+    char *pg_wal = fs_join(run->data, "pg_wal");
+    bool there = lstat(pg_wal, &st) == 0, link = there && S_ISLNK(st.st_mode), ok = true;
+    if (link && !run->production)
+        ok = fs_remove(pg_wal, err);
+    else if (there && has_unarchived(pg_wal) && !is_copy(run->data) && !run->resumed)
+        ok = move_wal(run, pg_wal, link, err);
+    else if (there && stat(pg_wal, &st) == 0 && S_ISDIR(st.st_mode))
+        ok = fs_empty_dir(pg_wal, err);
+    free(pg_wal);
+    return ok;
 }
 
-static bool clear_data(RestoreRun *run, Error *err)
+/* The marker says that a restore was at work, and where its tablespaces are. */
+static bool put_marker(RestoreRun *run, Error *err)
 {
-    char *control = fs_join(run->data, UNPACK_CONTROL), *pg_wal = fs_join(run->data, "pg_wal");
-    char *global = fs_parent(control);
-    /* Durably, before another file changes: a crash must not leave a startable mixture. */
+    Buf text = BUF_INIT;
+    char *path = fs_join(run->data, RESTORE_MARKER);
+    run->resumed = fs_exists(path);
+    buf_printf(&text, "pitr restore of %s is not finished\n", run->plan.backup->label);
+    for (size_t i = 1; i < run->root_count; i++)
+        buf_printf(&text, "%s\n", run->roots[i].dir);
+    bool ok = fs_write_file(path, text.data, text.len, 0600, err);
+    buf_free(&text);
+    free(path);
+    return ok;
+}
+
+/* pg_control goes first and durably: a crash must not leave a startable mixture. */
+static bool remove_control(const RestoreRun *run, Error *err)
+{
+    char *control = fs_join(run->data, UNPACK_CONTROL), *global = fs_parent(control);
     bool ok = !fs_exists(control) || (fs_remove(control, err) && fs_sync_dir(global, err));
-    ok = ok && save_wal(run, pg_wal, err) && empty_if_there(pg_wal, err);
-    if (ok && run->force)
-        ok = fs_empty_dir(run->data, err);
-    free(global);
     free(control);
-    free(pg_wal);
+    free(global);
+    return ok;
+}
+
+/* --force: all goes but the marker, and production's link to its WAL. */
+static bool empty_data(const RestoreRun *run, Error *err)
+{
+    DIR *handle = opendir(run->data);
+    if (!handle)
+        return error_errno(err, ERR_INTERNAL, "can't open directory %s", run->data);
+    bool ok = true;
+    struct dirent *entry;
+    while (ok && (entry = readdir(handle)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, RESTORE_MARKER) == 0)
+            continue;
+        char *path = fs_join(run->data, entry->d_name);
+        struct stat st;
+        bool there = lstat(path, &st) == 0;
+        if (there && S_ISDIR(st.st_mode))
+            ok = fs_empty_dir(path, err) &&
+                 (rmdir(path) == 0 || error_errno(err, ERR_INTERNAL, "can't remove %s", path));
+        else if (there && !(S_ISLNK(st.st_mode) && strcmp(entry->d_name, "pg_wal") == 0))
+            ok = fs_remove(path, err);
+        free(path);
+    }
+    closedir(handle);
     return ok;
 }
 
@@ -332,16 +448,14 @@ static bool lock_data(RestoreRun *run, Error *err)
 
 bool restore_prepare_dirs(RestoreRun *run, Error *err)
 {
-    if (!lock_data(run, err))
+    if (!lock_data(run, err) || !put_marker(run, err) || !clear_wal(run, err))
         return false;
     run->touched = true;
-    if (!run->data_empty && !clear_data(run, err))
+    if (!remove_control(run, err) || (run->force && !empty_data(run, err)))
         return false;
-    for (size_t i = 0; i < run->root_count; i++) {
-        if (!fs_mkdirs(run->roots[i].dir, 0700, err))
+    for (size_t i = 1; i < run->root_count; i++)
+        if (!fs_mkdirs(run->roots[i].dir, 0700, err) ||
+            !clear_tablespace(run, run->roots[i].dir, err))
             return false;
-        if (i > 0 && !clear_tablespace(run, run->roots[i].dir, err))
-            return false;
-    }
     return true;
 }

@@ -236,6 +236,14 @@ static bool set_owners(const RestoreRun *run, Error *err)
     return ok && set_files(run, &version, err);
 }
 
+bool restore_remove_marker(const RestoreRun *run, Error *err)
+{
+    char *path = fs_join(run->data, RESTORE_MARKER);
+    bool ok = fs_remove(path, err) && fs_sync_dir(run->data, err);
+    free(path);
+    return ok;
+}
+
 bool restore_finish(RestoreRun *run, Error *err)
 {
     return place_tablespaces(run, err) && place_manifest(run, err) &&

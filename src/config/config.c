@@ -159,6 +159,8 @@ static char *read_line(char *str, int num, void *stream)
         f->failed = true;
         error_set(f->err, ERR_USAGE, "%s:%d: line is longer than %d bytes", f->path, f->line,
                   num - 2);
+        error_hint(f->err, "a long connection string can stand in a libpq service file: conninfo = "
+                           "service=NAME");
         return NULL;
     }
     /* An indented line would be taken for more of the value before it. */

@@ -109,10 +109,16 @@ bool recovery_settings(Buf *out, const RecoverySettings *s, Error *err)
         buf_printf(out, "recovery_target_timeline = '%" PRIu32 "'\n", s->tli);
     else
         put(out, "recovery_target_timeline", "latest");
+    /* postgresql.conf may hold these: commands that clean an archive up, or a delay. */
+    buf_puts(out, "archive_cleanup_command = ''\n"
+                  "recovery_end_command = ''\n"
+                  "recovery_min_apply_delay = 0\n");
     if (s->copy)
         buf_puts(out, "archive_mode = off\n"
                       "max_logical_replication_workers = 0\n"
-                      "primary_conninfo = ''\n");
+                      "primary_conninfo = ''\n"
+                      "primary_slot_name = ''\n"
+                      "synchronous_standby_names = ''\n");
     if (s->listen_nowhere)
         buf_puts(out, "listen_addresses = ''\n");
     buf_puts(out, RECOVERY_BLOCK_END "\n");

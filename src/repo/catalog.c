@@ -219,8 +219,7 @@ static bool discard_one(void *ctx, const StorageObject *object, bool *stop, Erro
     (void)stop;
     (void)err;
     DiscardState *s = ctx;
-    const char *name = strrchr(object->key, '/') + 1;
-    if (strcmp(name, "backup.json") == 0 || strlen(object->key) >= REPO_MAX_KEY)
+    if (strlen(object->key) >= REPO_MAX_KEY)
         return true;
     MEM_GROW(s->keys, s->count, s->room);
     snprintf(s->keys[s->count++], REPO_MAX_KEY, "%s", object->key);
@@ -234,6 +233,9 @@ void catalog_discard(Repo *repo, const char *label)
     char prefix[REPO_MAX_KEY];
     repo_key(repo, prefix, "base/%s/", label);
     bool ok = storage_list(repo->storage, prefix, NULL, discard_one, &s, &err);
+    /* It may be there although storing it failed: while it is, the rest belongs to a backup. */
+    repo_key(repo, prefix, "base/%s/backup.json", label);
+    ok = ok && storage_delete(repo->storage, prefix, &err);
     for (size_t i = s.count; ok && i-- > 0;)
         ok = strstr(s.keys[i], "/begin.json") || storage_delete(repo->storage, s.keys[i], &err);
     repo_key(repo, prefix, "base/%s/begin.json", label);

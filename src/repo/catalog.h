@@ -62,8 +62,8 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err);
 /* Stores backup.json. */
 bool catalog_finish(Repo *repo, const Backup *backup, Error *err);
 
-/* Removes all objects of an unfinished backup as far as the store lets us: best effort, backup.json
- * is never among them. */
+/* Removes all objects of a backup that failed, as far as the store lets us: backup.json first, and
+ * nothing else where that can't be removed. */
 void catalog_discard(Repo *repo, const char *label);
 
 typedef struct Catalog {

@@ -24,12 +24,14 @@ ManifestStore *manifest_store_begin(Repo *repo, const char *label, PackWriter *w
                                     Error *err)
 {
     char key[REPO_MAX_KEY];
+    ManifestSink sink;
+    if (!packwriter_manifest_sink(w, &sink, err))
+        return NULL;
     repo_key(repo, key, "base/%s/backup_manifest.lz4", label);
     StoragePut *put = storage_put_begin(repo->storage, key, err);
     if (!put)
         return NULL;
     ManifestStore *m = MEM_NEW(ManifestStore);
-    ManifestSink sink = packwriter_manifest_sink(w);
     m->packs = w;
     m->put = put;
     m->reader = manifest_open(&sink);

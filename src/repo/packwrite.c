@@ -465,11 +465,13 @@ static bool check_file(void *ctx, const ManifestFile *file, Error *err)
                      "checksum", path);
 }
 
-ManifestSink packwriter_manifest_sink(PackWriter *w)
+bool packwriter_manifest_sink(PackWriter *w, ManifestSink *sink, Error *err)
 {
-    fflush(w->files);
+    if (fflush(w->files) != 0)
+        return error_errno(err, ERR_INTERNAL, "can't write a temporary file");
     rewind(w->files);
-    return (ManifestSink){.ctx = w, .file = check_file};
+    *sink = (ManifestSink){.ctx = w, .file = check_file};
+    return true;
 }
 
 bool packwriter_manifest_end(PackWriter *w, Error *err)

@@ -47,7 +47,7 @@ bool packwriter_finish(PackWriter *w, PackTotals *totals, char index_sha256[65],
                        uint64_t *index_size, Error *err);
 
 /* For manifest_open(): compares each file of the manifest with what was streamed, in order. */
-ManifestSink packwriter_manifest_sink(PackWriter *w);
+bool packwriter_manifest_sink(PackWriter *w, ManifestSink *sink, Error *err);
 
 /* After the whole manifest: were there streamed files that it does not list? ERR_DAMAGED. */
 bool packwriter_manifest_end(PackWriter *w, Error *err);

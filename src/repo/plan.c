@@ -310,13 +310,20 @@ static bool resolve_search(Planner *p, const TimelineHistory *path)
         uint64_t last = plan->last;
         if (newer && lsn_end_segno(newer->stop_lsn, b->segsize) < last)
             last = lsn_end_segno(newer->stop_lsn, b->segsize);
+        WalStop stop = {0};
         bool ok = r->target == RECOVERY_TARGET_XID
-                      ? waltarget_xid(&plan->chain, b->stop_lsn, last, r->xid, &plan->at, p->err)
+                      ? waltarget_xid(&plan->chain, b->stop_lsn, last, r->xid, &stop, p->err)
                       : waltarget_name(&plan->chain, b->stop_lsn, last, r->name, &plan->at, p->err);
         if (!ok)
             return false;
+        if (stop.found)
+            plan->at = stop.stop;
         if (plan->at.lsn) {
             plan->last = lsn_end_segno(plan->at.end_lsn, plan->chain.segsize);
+            if (plan->exclusive && stop.drops_database) {
+                plan->stop = stop;
+                protect_database(plan);
+            }
             return true;
         }
     }
@@ -330,19 +337,45 @@ static bool resolve_search(Planner *p, const TimelineHistory *path)
                               "are other ways to name a moment");
 }
 
+/* Where recovery stops, as far as it is known, must lie behind the backup's end. */
+static bool stops_too_early(const Plan *plan)
+{
+    uint64_t stop = plan->target == RECOVERY_TARGET_LSN ? plan->lsn
+                    : plan->stop.found                  ? plan->stop.stop.lsn
+                                                        : UINT64_MAX;
+    return stop < plan->backup->stop_lsn;
+}
+
+/* Clocks choose the backup, positions prove it: where the clocks misled, the next older one. */
+static bool resolve_time_from(Planner *p, const TimelineHistory *path, const Backup *b)
+{
+    Plan *plan = p->plan;
+    for (; b; b = next_backup(p, path, b)) {
+        plan->target = RECOVERY_TARGET_TIME;
+        plan->exclusive = plan->request.exclusive;
+        if (!load_chain(p, b) || !resolve_time(p))
+            return false;
+        if (!stops_too_early(plan))
+            return true;
+        plan_note(plan, "backup %s ends behind the target although the clocks say otherwise: an "
+                  "older one is used", b->label);
+    }
+    return no_backup(p, path, p->err);
+}
+
 static bool resolve(Planner *p, const TimelineHistory *path)
 {
     Plan *plan = p->plan;
     if (plan->target == RECOVERY_TARGET_XID || plan->target == RECOVERY_TARGET_NAME)
         return resolve_search(p, path);
     const Backup *b = next_backup(p, path, NULL);
+    if (plan->target == RECOVERY_TARGET_TIME)
+        return resolve_time_from(p, path, b);
     if (!b)
         return no_backup(p, path, p->err);
     if (!load_chain(p, b))
         return false;
     switch (plan->target) {
-    case RECOVERY_TARGET_TIME:
-        return resolve_time(p);
     case RECOVERY_TARGET_LSN:
         return resolve_lsn(p);
     case RECOVERY_TARGET_IMMEDIATE:
@@ -372,8 +405,14 @@ static bool choose_timeline(Planner *p)
                   p->repo->cluster);
         return error_hint(p->err, "is the cluster's name right, and has it ever archived here?");
     }
-    plan->tli = p->timelines.histories[p->timelines.count - 1].tli;
-    return true;
+    for (size_t i = p->timelines.count; i-- > 0 && !plan->tli;)
+        if (p->timelines.timelines[i].has_wal)
+            plan->tli = p->timelines.timelines[i].history.tli;
+        else
+            plan_note(plan, "timeline %u has begun, but none of its WAL is stored yet",
+                      p->timelines.timelines[i].history.tli);
+    return plan->tli || error_set(p->err, ERR_TARGET, "repository %s holds history files, but no "
+                                  "WAL", p->repo->name);
 }
 
 /* Is the target also on timeline `parent`, behind the point where the path has left it? */
@@ -393,11 +432,11 @@ static bool target_behind_fork(Planner *p, uint32_t parent, uint64_t fork, bool 
     else if (run && r->target == RECOVERY_TARGET_LSN)
         ok = waltarget_lsn(&old, r->lsn, last, &at, p->err);
     else if (run && r->target == RECOVERY_TARGET_XID)
-        ok = waltarget_xid(&old, fork, last, r->xid, &at, p->err);
+        ok = waltarget_xid(&old, fork, last, r->xid, &stop, p->err);
     else if (run && r->target == RECOVERY_TARGET_NAME)
         ok = waltarget_name(&old, fork, last, r->name, &at, p->err);
     walchain_free(&old);
-    *there = stop.any_before || at.lsn;
+    *there = r->target == RECOVERY_TARGET_XID ? stop.found : stop.any_before || at.lsn;
     return ok;
 }
 
@@ -410,7 +449,7 @@ static bool check_forks(Planner *p, const TimelineHistory *path)
     const WalStop *s = &plan->stop;
     bool by_time = plan->request.target == RECOVERY_TARGET_TIME, there;
     uint64_t before = s->any_before ? s->before.lsn : plan->backup->start_lsn;
-    uint64_t at = by_time ? s->stop.lsn : plan->at.lsn;
+    uint64_t at = !by_time ? plan->at.lsn : s->found ? s->stop.lsn : plan->tail.end_lsn;
     if (plan->request.tli || at == 0)
         return true;
     /* The new timeline had begun by then: nothing was committed on it yet, that is all. */

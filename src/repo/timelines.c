@@ -10,7 +10,8 @@
 
 typedef struct NameState {
     uint32_t *tlis;
-    size_t count, room;
+    bool *wal;
+    size_t count, room, wal_room;
 } NameState;
 
 /* Names under wal/ are history files and the first 16 digits of segments. */
@@ -20,40 +21,48 @@ static bool take_name(void *ctx, const char *name, Error *err)
     NameState *s = ctx;
     WalName parsed;
     char segment[WALNAME_SEGMENT_TEXT];
-    if (strlen(name) == 16) {
+    bool wal = strspn(name, "0123456789ABCDEF") == 16 && !name[16];
+    if (wal) {
         memcpy(segment, name, 16);
         memcpy(segment + 16, "00000000", 9);
         name = segment;
     }
-    if (!walname_parse(name, &parsed) ||
-        (parsed.kind != WALNAME_HISTORY && parsed.kind != WALNAME_SEGMENT))
+    if (!walname_parse(name, &parsed) || (!wal && parsed.kind != WALNAME_HISTORY))
         return true;
-    for (size_t i = 0; i < s->count; i++)
-        if (s->tlis[i] == parsed.tli)
-            return true;
-    MEM_GROW(s->tlis, s->count, s->room);
-    s->tlis[s->count++] = parsed.tli;
+    size_t i = 0;
+    while (i < s->count && s->tlis[i] != parsed.tli)
+        i++;
+    if (i == s->count) {
+        MEM_GROW(s->tlis, s->count, s->room);
+        if (s->wal_room < s->room)
+            s->wal = mem_resize(s->wal, s->wal_room = s->room, sizeof(*s->wal));
+        s->tlis[s->count] = parsed.tli;
+        s->wal[s->count++] = false;
+    }
+    s->wal[i] |= wal;
     return true;
 }
 
-static int ascending(const void *a, const void *b)
+static int by_tli(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
+    const Timeline *x = a, *y = b;
+    return (x->history.tli > y->history.tli) - (x->history.tli < y->history.tli);
 }
 
 static bool load_histories(Repo *repo, const NameState *names, Timelines *out, Error *err)
 {
-    out->histories = MEM_NEW_ARRAY(TimelineHistory, names->count);
+    out->timelines = MEM_NEW_ARRAY(Timeline, names->count);
     for (size_t i = 0; i < names->count; i++) {
-        if (walchain_history(repo, names->tlis[i], &out->histories[out->count], err)) {
+        Timeline *t = &out->timelines[out->count];
+        t->has_wal = names->wal[i];
+        if (walchain_history(repo, names->tlis[i], &t->history, err)) {
             out->count++;
             continue;
         }
-        timeline_history_free(&out->histories[out->count]);
-        if (err->code != ERR_TARGET)
+        timeline_history_free(&t->history);
+        if (err->code != ERR_TARGET && err->code != ERR_DAMAGED)
             return false;
-        log_warn("timeline %u has WAL but no history file: it is left out", names->tlis[i]);
+        log_warn("timeline %u is left out: %s", names->tlis[i], err->message);
     }
     return true;
 }
@@ -65,10 +74,11 @@ bool timelines_load(Repo *repo, Timelines *out, Error *err)
     *out = (Timelines){0};
     repo_key(repo, prefix, "wal/");
     bool ok = storage_list_names(repo->storage, prefix, take_name, &names, err);
-    if (ok && names.count)
-        qsort(names.tlis, names.count, sizeof(names.tlis[0]), ascending);
     ok = ok && load_histories(repo, &names, out, err);
+    if (ok && out->count)
+        qsort(out->timelines, out->count, sizeof(out->timelines[0]), by_tli);
     free(names.tlis);
+    free(names.wal);
     if (!ok)
         timelines_free(out);
     return ok;
@@ -77,16 +87,16 @@ bool timelines_load(Repo *repo, Timelines *out, Error *err)
 void timelines_free(Timelines *t)
 {
     for (size_t i = 0; i < t->count; i++)
-        timeline_history_free(&t->histories[i]);
-    free(t->histories);
+        timeline_history_free(&t->timelines[i].history);
+    free(t->timelines);
     *t = (Timelines){0};
 }
 
 const TimelineHistory *timelines_find(const Timelines *t, uint32_t tli)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (t->histories[i].tli == tli)
-            return &t->histories[i];
+        if (t->timelines[i].history.tli == tli)
+            return &t->timelines[i].history;
     return NULL;
 }
 
@@ -94,7 +104,7 @@ bool timelines_fork_inside(const Timelines *t, uint32_t tli, uint64_t start, uin
 {
     uint64_t lsn;
     for (size_t i = 0; i < t->count; i++)
-        if (timeline_switch_point(&t->histories[i], tli, &lsn) && lsn >= start && lsn < end)
+        if (timeline_switch_point(&t->timelines[i].history, tli, &lsn) && lsn >= start && lsn < end)
             return true;
     return false;
 }

@@ -7,13 +7,18 @@
 #include "pg/timeline.h"
 #include "repo/repo.h"
 
+typedef struct Timeline {
+    TimelineHistory history;
+    bool has_wal; /* some segment of it is stored */
+} Timeline;
+
 typedef struct Timelines {
-    TimelineHistory *histories; /* of each timeline that has WAL or a history file, ascending */
+    Timeline *timelines; /* each that has WAL or a history file, ascending */
     size_t count;
 } Timelines;
 
-/* Reads every history file. A timeline other than 1 that has WAL but no history file is left out:
- * nothing can be recovered along it. */
+/* Reads every history file. A timeline whose history is missing (but 1, which has none) or damaged
+ * is left out with a warning: nothing can be recovered along it. */
 bool timelines_load(Repo *repo, Timelines *out, Error *err);
 void timelines_free(Timelines *t);
 

@@ -24,6 +24,11 @@ typedef struct PathSet {
     size_t count, room;
 } PathSet;
 
+typedef struct LateMode {
+    char *path;
+    mode_t mode;
+} LateMode;
+
 typedef struct Unpacker {
     const UnpackOptions *options;
     UnpackShared shared;
@@ -33,6 +38,8 @@ typedef struct Unpacker {
     UnpackJob *job;
     UnpackPiece open; /* the file whose content goes on in the next pack; path NULL: none */
     PathSet paths;
+    LateMode *late; /* modes that would lock us out while we write */
+    size_t late_count, late_room;
     bool headed, ended;
     uint64_t archives, packs, entries, files, raw_size, archive_raw;
 } Unpacker;
@@ -167,14 +174,36 @@ static bool take_pack(Unpacker *u, const IndexPack *pack, Error *err)
     return true;
 }
 
-static bool make_directory(const Unpacker *u, const char *path, const TarEntry *e, Error *err)
+/* The mode to write with; the true one is set at the end if it takes our own rights away. */
+static mode_t working_mode(Unpacker *u, const char *path, const TarEntry *e, mode_t rights)
 {
-    /* pg_wal may be a link to another file system that the operator set up. */
+    if ((e->mode & rights) == rights)
+        return (mode_t)e->mode;
+    MEM_GROW(u->late, u->late_count, u->late_room);
+    u->late[u->late_count++] = (LateMode){mem_strdup(path), (mode_t)e->mode};
+    return (mode_t)e->mode | rights;
+}
+
+static bool set_late_modes(const Unpacker *u, Error *err)
+{
+    for (size_t i = u->late_count; i-- > 0;)
+        if (chmod(u->late[i].path, u->late[i].mode) != 0)
+            return error_errno(err, ERR_INTERNAL, "can't set the mode of %s", u->late[i].path);
+    return true;
+}
+
+static bool make_directory(Unpacker *u, const char *path, const TarEntry *e, Error *err)
+{
+    /* pg_wal may be a link to another file system that the operator set up. Following any other
+     * link would write elsewhere, as root even with root's rights. */
     struct stat st;
+    bool may_link = u->options->follow_pg_wal && u->root->oid == 0 && strcmp(e->name, "pg_wal") == 0;
+    if (!may_link && lstat(path, &st) == 0 && !S_ISDIR(st.st_mode) && !fs_remove(path, err))
+        return false;
     if (mkdir(path, 0700) != 0 &&
         (errno != EEXIST || stat(path, &st) != 0 || !S_ISDIR(st.st_mode)))
         return error_errno(err, ERR_INTERNAL, "can't make directory %s", path);
-    if (chmod(path, e->mode) != 0 ||
+    if (chmod(path, working_mode(u, path, e, 0700)) != 0 ||
         (u->options->set_owner && chown(path, (uid_t)e->uid, (gid_t)e->gid) != 0))
         return error_errno(err, ERR_INTERNAL, "can't set up directory %s", path);
     return true;
@@ -191,7 +220,7 @@ static bool take_file(Unpacker *u, const char *path, const TarEntry *e, Error *e
                                             : mem_strdup(path),
                             .size = e->size,
                             .data_offset = e->data_offset,
-                            .mode = e->mode,
+                            .mode = working_mode(u, path, e, 0600),
                             .uid = e->uid,
                             .gid = e->gid};
     add_piece(u->job, &u->open, true);
@@ -351,6 +380,9 @@ static bool remove_strangers(Unpacker *u, Error *err)
             char *path = fs_join(root->dir, UNPACK_CONTROL_TEMP);
             set_add(&u->paths, path_hash(path));
             free(path);
+            path = fs_join(root->dir, u->options->keep ? u->options->keep : UNPACK_CONTROL);
+            set_add(&u->paths, path_hash(path));
+            free(path);
         }
         if (!sweep(u, root->dir, root->oid != 0, &empty, err))
             return false;
@@ -379,8 +411,12 @@ bool unpack_run(const UnpackOptions *options, UnpackTotals *totals, Error *err)
     }
     if (ok && options->delta)
         ok = remove_strangers(&u, err);
+    ok = ok && set_late_modes(&u, err);
     *totals = (UnpackTotals){u.files, u.raw_size, atomic_load(&u.shared.kept),
                              atomic_load(&u.shared.read_size)};
+    for (size_t i = 0; i < u.late_count; i++)
+        free(u.late[i].path);
+    free(u.late);
     close_open_file(&u);
     buf_free(&u.line);
     free(u.paths.slots);

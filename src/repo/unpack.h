@@ -29,6 +29,8 @@ typedef struct UnpackOptions {
     size_t root_count;
     int workers;
     bool delta;
+    bool follow_pg_wal; /* a link called pg_wal is the operator's; any other link is replaced */
+    const char *keep;   /* delta: a file of the data directory that stays; may be NULL */
     bool set_owner; /* as the backup had it; needs root */
     void (*progress)(void *ctx, uint64_t raw_bytes); /* any thread; may be NULL */
     void *ctx;

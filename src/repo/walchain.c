@@ -9,6 +9,7 @@
 #include "repo/walget.h"
 
 #define HISTORY_LIMIT (1024u * 1024)
+#define LONGEST_HOLE  4096 /* segments; memory must not depend on a stray segment's number */
 
 bool walchain_history(Repo *repo, uint32_t tli, TimelineHistory *out, Error *err)
 {
@@ -52,6 +53,11 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
     if (segno == s->shared && partial)
         return true;
     size_t at = (size_t)(segno - c->first);
+    bool far = at > c->count + LONGEST_HOLE;
+    if (far) { /* it shows that there is a hole, and is of no other use */
+        at = c->count;
+        *stop = true;
+    }
     while (c->count <= at) {
         MEM_GROW(c->links, c->count, c->room);
         c->links[c->count++] = (WalLink){0};
@@ -59,7 +65,7 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
     /* Where the path leaves a timeline inside a segment, only the child's file leads on: behind the
      * fork the parent's holds records of another history. While the child's is missing, PostgreSQL
      * would be served the parent's: that is a hole, not an end. */
-    if (segno == s->shared)
+    if (far || segno == s->shared)
         return true;
     WalLink *link = &c->links[at];
     bool here = link->tli == object->name.tli;

@@ -201,7 +201,7 @@ static bool check_conflict(const WalFile *file, Repo *repo, Error *err)
 }
 
 /* What is there already counts only if it can be read back: a damaged object of the right name
- * would be worth nothing. A store that does not let us read is believed. */
+ * would be worth nothing. */
 static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error *err)
 {
     WalObject object = {.name = file->name};
@@ -215,8 +215,10 @@ static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error
         ok = walstream_read(ws, chunk, CHUNK, &got, err);
     walstream_close(ws);
     free(chunk);
+    if (!ok && err->code == ERR_NO)
+        err->code = ERR_REPO; /* it was there a moment ago */
     if (ok || err->code != ERR_DAMAGED)
-        return ok || err->code == ERR_REPO || err->code == ERR_NO;
+        return ok;
     return error_hint(err, "what is stored for %s is damaged: move this object out of the repository "
                            "and the file will be archived anew", file->text);
 }

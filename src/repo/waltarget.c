@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "pg/walrecord.h"
+#include "repo/walget.h"
 
 /* pg_database is a shared, mapped relation: src/include/catalog/pg_database.dat and
  * pg_tablespace.dat give these numbers, which hold until somebody runs VACUUM FULL on it. */
@@ -17,6 +18,38 @@
 
 /* Called for each record; sets *done to end the scan. */
 typedef void (*Visit)(void *ctx, const WalRecord *record, const WalEvent *event, bool *done);
+
+/* Reads a stored segment to its end, where its hash is compared. */
+static bool verify_segment(WalChain *chain, uint64_t segno, Error *err)
+{
+    WalObject object;
+    char chunk[32768];
+    size_t got = 1;
+    walchain_object(chain, segno, &object);
+    WalStream *ws = walstream_open(chain->repo, &object, err);
+    bool ok = ws != NULL;
+    while (ok && got > 0)
+        ok = walstream_read(ws, chunk, sizeof(chunk), &got, err);
+    walstream_close(ws);
+    return ok;
+}
+
+/* The WAL may end behind the last segment, or inside of it: anywhere else it is damaged, and what
+ * lies behind must not be taken for not being there. */
+static bool check_end(WalChain *chain, const WalEnd *end, uint64_t last, Error *err)
+{
+    if (end->absent && end->segno == last + 1)
+        return true;
+    char name[WALNAME_SEGMENT_TEXT], lsn[LSN_TEXT];
+    if (!end->absent && !verify_segment(chain, end->segno, err))
+        return false;
+    if (end->segno == last)
+        return true;
+    walchain_name(chain, end->segno, name);
+    error_set(err, ERR_DAMAGED, "the WAL stops being readable at %s in segment %s: %s",
+              lsn_format(lsn, end->lsn), name, end->reason);
+    return error_hint(err, "recovery would end there; another repository may hold a good copy");
+}
 
 /* Visits the records that begin in segments `first` to `last`. */
 static bool scan(WalChain *chain, uint64_t first, uint64_t last, Visit visit, void *ctx, Error *err)
@@ -37,6 +70,8 @@ static bool scan(WalChain *chain, uint64_t first, uint64_t last, Visit visit, vo
     }
     if (next == WALNEXT_ERROR)
         ok = false;
+    if (ok && !done && next == WALNEXT_END)
+        ok = check_end(chain, walreader_end(reader), last, err);
     walchain_reader_free(reader, source);
     return ok;
 }
@@ -148,6 +183,22 @@ static bool bisect(WalChain *chain, uint64_t first, uint64_t last, Instant time,
     return true;
 }
 
+/* Notes what a DROP DATABASE does before its commit; `inplace` is the last in-place update of
+ * pg_database since the last commit. */
+static void watch_drop(const WalRecord *record, const WalEvent *event, uint64_t *inplace,
+                       WalStop *out)
+{
+    if (event->kind == WALEVENT_INPLACE && event->relation.spc == GLOBAL_TABLESPACE &&
+        event->relation.rel == PG_DATABASE)
+        *inplace = record->lsn;
+    if (event->kind != WALEVENT_DBASE_DROP)
+        return;
+    out->drops_database = true;
+    out->database = event->db;
+    out->safe_lsn = *inplace ? *inplace : record->lsn;
+    out->marked_invalid = *inplace == 0;
+}
+
 typedef struct TimeState {
     WalStop *out;
     uint64_t from;
@@ -159,21 +210,13 @@ typedef struct TimeState {
 static void visit_time(void *ctx, const WalRecord *record, const WalEvent *event, bool *done)
 {
     TimeState *s = ctx;
-    if (event->kind == WALEVENT_INPLACE && event->relation.spc == GLOBAL_TABLESPACE &&
-        event->relation.rel == PG_DATABASE)
-        s->inplace = record->lsn;
+    watch_drop(record, event, &s->inplace, s->out);
     if (record->rmid == RM_STANDBY && (record->info & 0xF0) == XLOG_STANDBY_LOCK)
         s->out->locks = true;
     if (event->kind == WALEVENT_END_OF_RECOVERY ||
         (event->kind == WALEVENT_CHECKPOINT && event->tli != event->prev_tli)) {
         s->out->born = true;
         s->out->birth = clock_from_pg(event->time);
-    }
-    if (event->kind == WALEVENT_DBASE_DROP && record->lsn >= s->from) {
-        s->out->drops_database = true;
-        s->out->database = event->db;
-        s->out->safe_lsn = s->inplace ? s->inplace : record->lsn;
-        s->out->marked_invalid = s->inplace == 0;
     }
     if (!is_end_of_transaction(event) || record->lsn < s->from)
         return;
@@ -210,6 +253,8 @@ typedef struct FindState {
     uint32_t xid;
     const char *name;
     WalMoment *out;
+    WalStop *stop; /* xid only */
+    uint64_t inplace;
 } FindState;
 
 static bool find(WalChain *chain, uint64_t last, Visit visit, FindState *s, Error *err)
@@ -222,16 +267,25 @@ static bool find(WalChain *chain, uint64_t last, Visit visit, FindState *s, Erro
 static void visit_xid(void *ctx, const WalRecord *record, const WalEvent *event, bool *done)
 {
     FindState *s = ctx;
-    if (is_end_of_transaction(event) && event->xid == s->xid && record->lsn >= s->from) {
+    watch_drop(record, event, &s->inplace, s->stop);
+    if (!is_end_of_transaction(event) || record->lsn < s->from)
+        return;
+    if (event->xid == s->xid) {
         *s->out = moment(record, event);
-        *done = true;
+        s->stop->found = *done = true;
+        return;
     }
+    s->stop->any_before = true;
+    s->stop->before = moment(record, event);
+    s->stop->drops_database = false;
+    s->inplace = 0;
 }
 
-bool waltarget_xid(WalChain *chain, uint64_t from, uint64_t last, uint32_t xid, WalMoment *out,
+bool waltarget_xid(WalChain *chain, uint64_t from, uint64_t last, uint32_t xid, WalStop *out,
                    Error *err)
 {
-    FindState s = {.from = from, .xid = xid, .out = out};
+    *out = (WalStop){0};
+    FindState s = {.from = from, .xid = xid, .out = &out->stop, .stop = out};
     return find(chain, last, visit_xid, &s, err);
 }
 

@@ -2,7 +2,8 @@
  * waltarget.h: finds moments in archived WAL, so that a restore knows before it begins where its
  * target lies, and `info` until when one can go.
  *
- * All functions read the segments of a chain between two segment numbers, which must all be stored.
+ * All functions read the segments of a chain between two segment numbers, which must all be stored. WAL that
+ * can't be read on before the last segment is ERR_DAMAGED, never an early end.
  * A "commit" is a record at which a time target can stop: commit and abort, prepared ones included
  * (recoveryStopsBefore in xlogrecovery.c). Errors: those of reading. One chain, one thread.
  */
@@ -55,8 +56,8 @@ typedef struct WalStop {
 bool waltarget_time(WalChain *chain, uint64_t from, uint64_t last, Instant time, bool exclusive,
                     WalStop *out, Error *err);
 
-/* The commit of `xid` at or behind `from`. out->lsn 0: there is none. */
-bool waltarget_xid(WalChain *chain, uint64_t from, uint64_t last, uint32_t xid, WalMoment *out,
+/* The commit of `xid` at or behind `from`, as a stop. */
+bool waltarget_xid(WalChain *chain, uint64_t from, uint64_t last, uint32_t xid, WalStop *out,
                    Error *err);
 
 /* The first restore point called `name` at or behind `from`. out->lsn 0: there is none. */

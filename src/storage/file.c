@@ -87,7 +87,18 @@ static void file_close(void *driver)
 static bool file_prepare(void *driver, Error *err)
 {
     FileStore *store = driver;
-    return fs_mkdirs(store->root, DIR_MODE, err) || as_repo_error(err);
+    char *above = fs_parent(store->root);
+    /* Only the last part: where more is missing, a file system is probably not mounted. */
+    bool ok = fs_exists(store->root) || fs_exists(above);
+    if (!ok) {
+        error_set(err, ERR_REPO, "repository: there is no directory %s", above);
+        error_hint(err, "is its file system mounted, is the URL right? pitr makes only the last part "
+                        "of the path");
+    } else {
+        ok = fs_mkdirs(store->root, DIR_MODE, err) || as_repo_error(err);
+    }
+    free(above);
+    return ok;
 }
 
 /* --- writing --------------------------------------------------------------------------------- */
