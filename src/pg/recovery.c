@@ -110,9 +110,10 @@ bool recovery_settings(Buf *out, const RecoverySettings *s, Error *err)
     else
         put(out, "recovery_target_timeline", "latest");
     /* postgresql.conf may hold these: commands that clean an archive up, or a delay. */
-    buf_puts(out, "archive_cleanup_command = ''\n"
-                  "recovery_end_command = ''\n"
-                  "recovery_min_apply_delay = 0\n");
+    if (s->signal == RECOVERY_SIGNAL_RECOVERY)
+        buf_puts(out, "archive_cleanup_command = ''\n"
+                      "recovery_end_command = ''\n"
+                      "recovery_min_apply_delay = 0\n");
     if (s->copy)
         buf_puts(out, "archive_mode = off\n"
                       "max_logical_replication_workers = 0\n"

@@ -180,6 +180,12 @@ static void test_includes_and_damage(void **state)
     buf_free(&said);
 }
 
+/* What postgresql.conf may hold and must not have effect. */
+#define NEUTRAL                                                                                    \
+    "archive_cleanup_command = ''\n"                                                               \
+    "recovery_end_command = ''\n"                                                                  \
+    "recovery_min_apply_delay = 0\n"
+
 static RecoverySettings base_settings(void)
 {
     return (RecoverySettings){.tli = 3, .restore_command = "pitr fetch %f %p", .inclusive = true};
@@ -202,6 +208,7 @@ static void test_settings(void **state)
     check_settings(&s, "# added by pitr restore\n"
                        "restore_command = 'pitr fetch %f %p'\n"
                        "recovery_target_timeline = '3'\n"
+                       NEUTRAL
                        "# end of what pitr restore added\n");
     s.target = RECOVERY_TARGET_TIME;
     s.time = INT64_C(1795230000000001);
@@ -214,6 +221,7 @@ static void test_settings(void **state)
                        "recovery_target_inclusive = on\n"
                        "recovery_target_action = 'promote'\n"
                        "recovery_target_timeline = '3'\n"
+                       NEUTRAL
                        "# end of what pitr restore added\n");
     s = base_settings();
     s.target = RECOVERY_TARGET_LSN;
@@ -227,9 +235,12 @@ static void test_settings(void **state)
                        "recovery_target_inclusive = off\n"
                        "recovery_target_action = 'pause'\n"
                        "recovery_target_timeline = '3'\n"
+                       NEUTRAL
                        "archive_mode = off\n"
                        "max_logical_replication_workers = 0\n"
                        "primary_conninfo = ''\n"
+                       "primary_slot_name = ''\n"
+                       "synchronous_standby_names = ''\n"
                        "listen_addresses = ''\n"
                        "# end of what pitr restore added\n");
     s = (RecoverySettings){.signal = RECOVERY_SIGNAL_STANDBY};
