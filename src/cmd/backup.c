@@ -54,6 +54,13 @@ static bool on_begin(void *ctx, const BaseBackupStart *start, Error *err)
             return error_set(err, ERR_PG, "tablespace %u is at %s, inside of the data directory: "
                              "such development tablespaces can't be backed up",
                              start->tablespaces[i].oid, start->tablespaces[i].location);
+    for (size_t i = 0; i < start->tablespace_count; i++) {
+        json_t *utf8 = json_string(start->tablespaces[i].location);
+        json_decref(utf8);
+        if (!utf8)
+            return error_set(err, ERR_PG, "the path of tablespace %u is not UTF-8: backup.json could "
+                             "not name it", start->tablespaces[i].oid);
+    }
     for (size_t i = 0; i < start->tablespace_count; i++)
         if (start->tablespaces[i].oid)
             b->tablespaces[b->tablespace_count++] = (BackupTablespace){

@@ -206,6 +206,8 @@ static bool parse_enum(const char *values, const char *text, int64_t *number)
 {
     size_t len = strlen(text);
     *number = 0;
+    if (strchr(text, '|'))
+        return false;
     for (const char *v = values; v; v = strchr(v, '|') ? strchr(v, '|') + 1 : NULL) {
         if (len && strncmp(v, text, len) == 0 && (v[len] == '|' || v[len] == '\0'))
             return true;

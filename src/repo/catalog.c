@@ -38,18 +38,35 @@ static json_t *point_json(uint64_t lsn, uint32_t tli, Instant time)
 static json_t *tablespaces_json(const Backup *b)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < b->tablespace_count; i++)
-        json_array_append_new(list, json_pack("{s:I, s:s}", "oid",
-                                              (json_int_t)b->tablespaces[i].oid, "location",
-                                              b->tablespaces[i].location));
+    for (size_t i = 0; i < b->tablespace_count; i++) {
+        json_t *one = json_pack("{s:I, s:s}", "oid", (json_int_t)b->tablespaces[i].oid, "location",
+                                b->tablespaces[i].location);
+        if (json_array_append_new(list, one) != 0) { /* no UTF-8: it must not get lost */
+            json_decref(list);
+            return NULL;
+        }
+    }
     return list;
+}
+
+/* A server's message in another encoding loses its accents rather than its place. */
+static json_t *text_json(const char *text)
+{
+    json_t *json = json_string(text);
+    char *plain = json ? NULL : mem_strdup(text);
+    for (char *p = plain; p && *p; p++)
+        if (*p & 0x80)
+            *p = '?';
+    json = json ? json : json_string(plain);
+    free(plain);
+    return json;
 }
 
 static json_t *damage_json(const Backup *b)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < b->damage_count; i++)
-        json_array_append_new(list, json_string(b->damage[i]));
+        json_array_append_new(list, text_json(b->damage[i]));
     return list;
 }
 

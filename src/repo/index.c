@@ -150,10 +150,17 @@ static bool parse_pack(char **f, int n, IndexLine *out)
            copy_text(f[5], p->sha256, sizeof(p->sha256));
 }
 
+static bool signed_number(const char *field, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoll(field, &end, 10);
+    return !errno && *end == '\0' && (*field == '-' || (*field >= '0' && *field <= '9'));
+}
+
 static bool parse_entry(char **f, int n, IndexLine *out)
 {
     TarEntry *e = &out->entry;
-    uint64_t mtime;
     memset(e, 0, sizeof(*e));
     out->kind = INDEX_ENTRY;
     e->type = f[0][0] == 'f' ? TAR_FILE : f[0][0] == 'd' ? TAR_DIRECTORY : TAR_SYMLINK;
@@ -163,9 +170,8 @@ static bool parse_entry(char **f, int n, IndexLine *out)
         return n == 3 && copy_text(f[2], e->linkname, sizeof(e->linkname));
     if (n != (e->type == TAR_FILE ? 8 : 6) || !octal(f[2], &e->mode) ||
         !number(f[3], UINT32_MAX, &e->uid) || !number(f[4], UINT32_MAX, &e->gid) ||
-        !number(f[5], INT64_MAX, &mtime))
+        !signed_number(f[5], &e->mtime))
         return false;
-    e->mtime = (int64_t)mtime;
     return e->type == TAR_DIRECTORY ||
            (number(f[6], INT64_MAX / 2, &e->size) && number(f[7], INT64_MAX / 2, &e->data_offset));
 }

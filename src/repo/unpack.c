@@ -42,6 +42,7 @@ typedef struct Unpacker {
     size_t late_count, late_room;
     bool headed, ended;
     uint64_t archives, packs, entries, files, raw_size, archive_raw;
+    uint64_t content_end; /* of the last file in this archive */
 } Unpacker;
 
 /* --- paths of the backup ----------------------------------------------------------------------- */
@@ -144,7 +145,9 @@ static bool take_archive(Unpacker *u, const IndexArchive *a, Error *err)
 {
     if (!submit(u, err))
         return false;
-    close_open_file(u);
+    if (u->open.path)
+        return error_set(err, ERR_DAMAGED, "the index has too few packs for %s", u->open.path);
+    u->content_end = 0;
     u->root = NULL;
     for (size_t i = 0; i < u->options->root_count; i++)
         if (u->options->roots[i].oid == a->oid)
@@ -209,10 +212,26 @@ static bool make_directory(Unpacker *u, const char *path, const TarEntry *e, Err
     return true;
 }
 
+/* What is there and can't be written to as it is, makes way before any worker opens the name. */
+static bool clear_the_way(const char *path, Error *err)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0 || (S_ISREG(st.st_mode) && (st.st_mode & 0600) == 0600))
+        return true;
+    if (!S_ISDIR(st.st_mode))
+        return fs_remove(path, err);
+    return fs_empty_dir(path, err) &&
+           (rmdir(path) == 0 || error_errno(err, ERR_INTERNAL, "can't remove %s", path));
+}
+
 static bool take_file(Unpacker *u, const char *path, const TarEntry *e, Error *err)
 {
-    if (!u->job || e->data_offset < u->job->pack.raw_offset || e->data_offset > u->archive_raw)
+    if (!u->job || e->data_offset < u->job->pack.raw_offset || e->data_offset > u->archive_raw ||
+        e->data_offset < u->content_end)
         return error_set(err, ERR_DAMAGED, "the index has a wrong place for %s", e->name);
+    u->content_end = e->data_offset + e->size;
+    if (!clear_the_way(path, err))
+        return false;
     bool control = u->root->oid == 0 && strcmp(e->name, UNPACK_CONTROL) == 0;
     u->files++;
     close_open_file(u);
@@ -259,6 +278,8 @@ static bool take_frame(Unpacker *u, const IndexFrame *f, Error *err)
 static bool take_end(Unpacker *u, const IndexLine *line, Error *err)
 {
     u->ended = true;
+    if (u->open.path)
+        return error_set(err, ERR_DAMAGED, "the index has too few packs for %s", u->open.path);
     return submit(u, err) &&
            ((line->archives == u->archives && line->packs == u->packs &&
              line->entries == u->entries) ||

@@ -39,9 +39,6 @@ static bool open_piece(PackState *s, Error *err)
 {
     const UnpackPiece *p = &s->job->pieces[s->piece];
     s->fd = open(p->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    /* One that a restore left read-only, or a link, is in the way of the backup's file. */
-    if (s->fd < 0 && (errno == EACCES || errno == ELOOP) && unlink(p->path) == 0)
-        s->fd = open(p->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     return s->fd >= 0 || error_errno(err, ERR_INTERNAL, "can't open %s", p->path);
 }
 

@@ -210,6 +210,8 @@ typedef struct TimeState {
 static void visit_time(void *ctx, const WalRecord *record, const WalEvent *event, bool *done)
 {
     TimeState *s = ctx;
+    if (record->lsn < s->from)
+        return;
     watch_drop(record, event, &s->inplace, s->out);
     if (record->rmid == RM_STANDBY && (record->info & 0xF0) == XLOG_STANDBY_LOCK)
         s->out->locks = true;
@@ -218,7 +220,7 @@ static void visit_time(void *ctx, const WalRecord *record, const WalEvent *event
         s->out->born = true;
         s->out->birth = clock_from_pg(event->time);
     }
-    if (!is_end_of_transaction(event) || record->lsn < s->from)
+    if (!is_end_of_transaction(event))
         return;
     WalMoment m = moment(record, event);
     if (too_late(m.time, s->time, s->exclusive)) {
@@ -267,8 +269,10 @@ static bool find(WalChain *chain, uint64_t last, Visit visit, FindState *s, Erro
 static void visit_xid(void *ctx, const WalRecord *record, const WalEvent *event, bool *done)
 {
     FindState *s = ctx;
+    if (record->lsn < s->from)
+        return;
     watch_drop(record, event, &s->inplace, s->stop);
-    if (!is_end_of_transaction(event) || record->lsn < s->from)
+    if (!is_end_of_transaction(event))
         return;
     if (event->xid == s->xid) {
         *s->out = moment(record, event);

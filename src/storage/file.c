@@ -148,8 +148,11 @@ static bool sync_directories(const FilePut *put, Error *err)
 static bool file_put_finish(void *state, bool *existed, Error *err)
 {
     FilePut *put = state;
-    bool ok = tempfile_publish_new(&put->temp, put->path, existed, err) &&
-              sync_directories(put, err);
+    struct stat st;
+    bool ok = tempfile_publish_new(&put->temp, put->path, existed, err);
+    if (ok && *existed && (stat(put->path, &st) != 0 || !S_ISREG(st.st_mode)))
+        ok = error_set(err, ERR_REPO, "repository: %s is in the way and is no object", put->path);
+    ok = ok && sync_directories(put, err);
     if (!ok)
         as_repo_error(err);
     free_put(put);
@@ -186,8 +189,13 @@ static void *file_reader_open(void *driver, const char *key, uint64_t offset, Er
     FileStore *store = driver;
     char *path = fs_join(store->root, key);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
     if (fd < 0) {
         missing(store, "open", path, err);
+    } else if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        error_set(err, ERR_NO, "repository: %s is a directory, not an object", path);
+        close(fd);
+        fd = -1;
     } else if (offset && lseek(fd, (off_t)offset, SEEK_SET) < 0) {
         repo_errno(err, "read", path);
         close(fd);
@@ -229,6 +237,8 @@ static bool file_head(void *driver, const char *key, StorageObject *object, Erro
     char *path = fs_join(store->root, key);
     struct stat st;
     bool ok = stat(path, &st) == 0 || missing(store, "look at", path, err);
+    if (ok && S_ISDIR(st.st_mode))
+        ok = error_set(err, ERR_NO, "repository: %s is a directory, not an object", path);
     if (ok)
         describe(&st, key, object);
     free(path);
