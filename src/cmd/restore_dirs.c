@@ -375,8 +375,10 @@ static bool clear_wal(RestoreRun *run, Error *err)
 static bool put_marker(RestoreRun *run, Error *err)
 {
     Buf text = BUF_INIT;
-    char *path = fs_join(run->data, RESTORE_MARKER);
-    run->resumed = fs_exists(path);
+    char *path = fs_join(run->data, RESTORE_MARKER), *control = fs_join(run->data, UNPACK_CONTROL);
+    /* pg_control goes after the WAL was moved aside: while it is there, that may not have happened. */
+    run->resumed = fs_exists(path) && !fs_exists(control);
+    free(control);
     buf_printf(&text, "pitr restore of %s is not finished\n", run->plan.backup->label);
     for (size_t i = 1; i < run->root_count; i++)
         buf_printf(&text, "%s\n", run->roots[i].dir);
@@ -448,8 +450,14 @@ static bool lock_data(RestoreRun *run, Error *err)
 
 bool restore_prepare_dirs(RestoreRun *run, Error *err)
 {
-    if (!lock_data(run, err) || !put_marker(run, err) || !clear_wal(run, err))
+    if (!lock_data(run, err) || !put_marker(run, err))
         return false;
+    if (!clear_wal(run, err)) {
+        Error ignored;
+        if (!run->resumed)
+            restore_remove_marker(run, &ignored);
+        return false;
+    }
     run->touched = true;
     if (!remove_control(run, err) || (run->force && !empty_data(run, err)))
         return false;
