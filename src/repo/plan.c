@@ -305,8 +305,12 @@ static bool resolve_search(Planner *p, const TimelineHistory *path)
     if (!b)
         return no_backup(p, path, p->err);
     for (; b; newer = b, b = next_backup(p, path, b)) {
-        if (!load_chain(p, b))
-            return false;
+        if (!load_chain(p, b)) {
+            /* Its own WAL has a hole; the target may lie before that. */
+            if (p->err->code != ERR_TARGET || !next_backup(p, path, b))
+                return false;
+            continue;
+        }
         uint64_t last = plan->last;
         if (newer && lsn_end_segno(newer->stop_lsn, b->segsize) < last)
             last = lsn_end_segno(newer->stop_lsn, b->segsize);

@@ -30,7 +30,7 @@ bool walkey_parse(const Repo *repo, const StorageObject *object, WalObject *out)
         const char *file = slash + 1, *dash = strrchr(file, '-');
         size_t len = dash ? (size_t)(dash - file) : 0;
         if (len == 0 || len >= sizeof(name) || strlen(dash) != 1 + 16 + strlen(WALKEY_SUFFIX) ||
-            strcmp(dash + 17, WALKEY_SUFFIX) != 0)
+            strspn(dash + 1, "0123456789abcdef") != 16 || strcmp(dash + 17, WALKEY_SUFFIX) != 0)
             return false;
         memcpy(name, file, len);
         name[len] = '\0';
@@ -83,20 +83,23 @@ typedef struct ListState {
     const Repo *repo;
     WalListCallback callback;
     void *ctx;
+    bool segments_only;
 } ListState;
 
 static bool list_one(void *ctx, const StorageObject *object, bool *stop, Error *err)
 {
     ListState *s = ctx;
     WalObject found;
-    return !walkey_parse(s->repo, object, &found) || s->callback(s->ctx, &found, stop, err);
+    return !walkey_parse(s->repo, object, &found) ||
+           (s->segments_only && found.name.kind == WALNAME_HISTORY) ||
+           s->callback(s->ctx, &found, stop, err);
 }
 
 bool walkey_list(Repo *repo, uint32_t tli, const char *after, WalListCallback callback, void *ctx,
                  Error *err)
 {
     char prefix[REPO_MAX_KEY], start[REPO_MAX_KEY];
-    ListState s = {repo, callback, ctx};
+    ListState s = {repo, callback, ctx, tli != 0};
     if (tli)
         repo_key(repo, prefix, "wal/%08X", tli);
     else

@@ -12,7 +12,8 @@
 
 #define LABEL "20261121T030000Z-F"
 
-/* --- tar --------------------------------------------------------------------------------------- */
+/* --- tar ---------------------------------------------------------------------------------------
+ */
 
 static inline void tar_entry(Buf *tar, const TarEntry *e, const void *data)
 {
@@ -27,12 +28,8 @@ static inline void tar_entry(Buf *tar, const TarEntry *e, const void *data)
 
 static inline TarEntry tar_named(char type, const char *name, uint32_t mode, size_t size)
 {
-    TarEntry e = {.type = type,
-                  .mode = mode,
-                  .uid = 26,
-                  .gid = 27,
-                  .mtime = 1700000000,
-                  .size = size};
+    TarEntry e = {
+        .type = type, .mode = mode, .uid = 26, .gid = 27, .mtime = 1700000000, .size = size};
     snprintf(e.name, sizeof(e.name), "%s", name);
     return e;
 }
@@ -80,7 +77,8 @@ static inline void tar_noise(Buf *tar, const char *name, uint32_t seed, size_t l
     free(data);
 }
 
-/* --- backups ----------------------------------------------------------------------------------- */
+/* --- backups -----------------------------------------------------------------------------------
+ */
 
 typedef struct PackArchive {
     uint32_t oid;
@@ -108,8 +106,8 @@ static inline bool feed_archives(PackWriter *w, const PackArchive *a, size_t n, 
                                  Error *err)
 {
     for (size_t i = 0; i < n; i++)
-        if (!packwriter_begin(w, a[i].oid, a[i].location, err) ||
-            !feed(w, &a[i].tar, chunk, err) || !packwriter_end(w, err))
+        if (!packwriter_begin(w, a[i].oid, a[i].location, err) || !feed(w, &a[i].tar, chunk, err) ||
+            !packwriter_end(w, err))
             return false;
     return true;
 }

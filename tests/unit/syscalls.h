@@ -1,7 +1,7 @@
 /*
  * syscalls.h: stands between the program and the kernel, so that a test can make file operations
- * fail and see their order. Included by one source of a program; only `slow` and `no_tmpfile` are for
- * several threads.
+ * fail and see their order. Included by one source of a program; only `slow` and `no_tmpfile` are
+ * for several threads.
  *
  * Functions defined here take the place of the C library's. The labels of open() are needed because
  * large file support renames it.
@@ -106,9 +106,10 @@ int fsync(int fd)
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
     void (*hook)(void) = syscalls.before_link;
-    syscalls.before_link = NULL;
-    if (hook)
+    if (hook) {
+        syscalls.before_link = NULL;
         hook();
+    }
     syscalls_log("link", to);
     if (syscalls_fail(syscalls.link))
         return -1;

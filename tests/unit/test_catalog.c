@@ -132,10 +132,9 @@ static void test_damaged_fields(void **state)
     const char *key;
     json_t *json = backup_to_json(&b), *value;
     assert_non_null(json);
-    json_object_foreach(json, key, value)
-        if (strcmp(key, "type") != 0 && strcmp(key, "tablespaces") != 0 &&
-            strcmp(key, "damage") != 0)
-            expect_damaged(key, NULL);
+    json_object_foreach(json, key, value) if (strcmp(key, "type") != 0 &&
+                                              strcmp(key, "tablespaces") != 0 &&
+                                              strcmp(key, "damage") != 0) expect_damaged(key, NULL);
     /* what a later version adds is no matter */
     json_object_set_new(json, "later", json_true());
     must(backup_from_json(json, &out, &err), &err);
@@ -197,7 +196,7 @@ static void test_damaged_objects(void **state)
     Scratch *s = *state;
     Error err;
     Catalog c;
-    static const char *const bad[] = {"", "{", "[]", "{}", "{\"format\": 1, \"format\": 1}",
+    static const char *const bad[] = {"",        "{", "[]", "{}", "{\"format\": 1, \"format\": 1}",
                                       "\377\376"};
     Backup b = sample("20261121T030000Z-F");
     must(catalog_finish(s->repo, &b, &err), &err);
@@ -232,8 +231,10 @@ static void test_order(void **state)
         const char *label;
         uint32_t tli;
         uint64_t lsn;
-    } put[] = {{"20261121T030005Z-F", 1, 100}, {"20261121T030004Z-F", 2, 50},
-               {"20261121T030003Z-F", 1, 300}, {"20261121T030002Z-F", 1, 300},
+    } put[] = {{"20261121T030005Z-F", 1, 100},
+               {"20261121T030004Z-F", 2, 50},
+               {"20261121T030003Z-F", 1, 300},
+               {"20261121T030002Z-F", 1, 300},
                {"20261121T030001Z-F", 10, 1}};
     static const int order[] = {0, 3, 2, 1, 4};
     for (size_t i = 0; i < 5; i++) {
@@ -328,9 +329,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(test_round_trip),      SCRATCH_TEST(test_damaged_fields),
         SCRATCH_TEST(test_damaged_objects), SCRATCH_TEST(test_order),
-        SCRATCH_TEST(test_other_encodings),
-        SCRATCH_TEST(test_empty),           SCRATCH_TEST(test_begin),
-        SCRATCH_TEST(test_discard),
+        SCRATCH_TEST(test_other_encodings), SCRATCH_TEST(test_empty),
+        SCRATCH_TEST(test_begin),           SCRATCH_TEST(test_discard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ static void bad_line(Scratch *s, const char *const *words, const char *message, 
     refused(s, CMD_BACKUP, "", words, message, hint);
 }
 
-/* --- where a value comes from ------------------------------------------------------------------ */
+/* --- where a value comes from ------------------------------------------------------------------
+ */
 
 static void expect_workers(Scratch *s, const char *file, const char *const *words, int64_t number,
                            const char *origin)
@@ -106,8 +107,9 @@ static void test_precedence(void **state)
 {
     Scratch *s = *state;
     static const char *const none[] = {NULL};
-    static const char global[] = "[global]\nworkers = 5\n", other[] = "[global]\nworkers = 5\n"
-                                                                      "[cluster:main]\n",
+    static const char global[] = "[global]\nworkers = 5\n",
+                      other[] = "[global]\nworkers = 5\n"
+                                "[cluster:main]\n",
                       both[] = "[cluster:main]\nworkers = 6\n\n[global]\nworkers = 5\n";
     expect_workers(s, "", none, 4, "default");
     expect_workers(s, global, none, 5, "pitr.conf:2");
@@ -140,8 +142,9 @@ static void test_file_text(void **state)
 static void test_types(void **state)
 {
     Scratch *s = *state;
-    Config *c = load(s, CMD_RESTORE, "[global]\nlog-level = debug\narchive-timeout = 1h30m\n"
-                                     "pack-size = 1GiB\n",
+    Config *c = load(s, CMD_RESTORE,
+                     "[global]\nlog-level = debug\narchive-timeout = 1h30m\n"
+                     "pack-size = 1GiB\n",
                      WORDS("--target-time", "2026-11-21", "--exclusive", "--tablespace-map",
                            "/a=/b", "--tablespace-map=/c=/d", "--delta=no"));
     assert_int_equal(config_choice(c, OPT_LOG_LEVEL), 3);
@@ -161,10 +164,12 @@ static void test_types(void **state)
     config_free(c);
 }
 
-/* --- clusters and repositories ----------------------------------------------------------------- */
+/* --- clusters and repositories -----------------------------------------------------------------
+ */
 
 #define TWO_CLUSTERS                                                                               \
-    "[global]\nworkers = 5\n[cluster:a]\nworkers = 6\nconninfo = host=a\n[cluster:b]\nworkers = 7\n"
+    "[global]\nworkers = 5\n[cluster:a]\nworkers = 6\nconninfo = host=a\n[cluster:b]\nworkers = "  \
+    "7\n"
 
 static void test_clusters(void **state)
 {
@@ -190,9 +195,16 @@ static void test_clusters(void **state)
     c = load(s, CMD_BACKUP, "[global]\ncluster = b\n" TWO_CLUSTERS, WORDS(NULL));
     assert_int_equal(config_number(c, OPT_WORKERS), 7);
     config_free(c);
-    static const char *const bad[] = {"", "a/b", "../a", ".a", "-a", "a b", "\303\251",
-                                      "0123456789012345678901234567890123456789012345678901234567890"
-                                      "1234"};
+    static const char *const bad[] = {
+        "",
+        "a/b",
+        "../a",
+        ".a",
+        "-a",
+        "a b",
+        "\303\251",
+        "0123456789012345678901234567890123456789012345678901234567890"
+        "1234"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         bad_line(s, WORDS("--cluster", bad[i]), "can't be a cluster's name", "");
 }
@@ -268,7 +280,8 @@ static void test_too_many_repos(void **state)
     buf_free(&file);
 }
 
-/* --- mistakes ---------------------------------------------------------------------------------- */
+/* --- mistakes ----------------------------------------------------------------------------------
+ */
 
 static void test_bad_files(void **state)
 {
@@ -302,8 +315,7 @@ static void test_bad_files(void **state)
     bad_file(s, "[global]\nworkers =\n", "pitr.conf:2: bad value \"\"", "");
     bad_file(s, "[global]\nlog-level = loud\n", "one of error|warn|info|debug", "");
     bad_file(s, "[cluster:a]\nworkers = x\n[cluster:b]\n", "bad value \"x\"", "");
-    bad_file(s, "[global]\nworkers = 1\nworkers = 2\n", "pitr.conf:3: workers is given twice",
-             "");
+    bad_file(s, "[global]\nworkers = 1\nworkers = 2\n", "pitr.conf:3: workers is given twice", "");
     bad_file(s, "[cluster:a]\nworkers = 1\n[global]\n[cluster:a]\nworkers = 2\n",
              "pitr.conf:5: workers is given twice (first: ", "");
 }
@@ -399,8 +411,8 @@ static void test_bad_lines(void **state)
 static void test_arguments(void **state)
 {
     Scratch *s = *state;
-    Config *c = load(s, CMD_FETCH, "", WORDS("NAME", "--gap-wait", "5s", "-", "", "--", "--path",
-                                             "-x", "--"));
+    Config *c = load(s, CMD_FETCH, "",
+                     WORDS("NAME", "--gap-wait", "5s", "-", "", "--", "--path", "-x", "--"));
     static const char *const expected[] = {"NAME", "-", "", "--path", "-x", "--"};
     assert_int_equal(config_argc(c), 6);
     for (int i = 0; i < 6; i++)
@@ -427,9 +439,9 @@ static void test_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_precedence),     TEST(test_file_text), TEST(test_types),
-        TEST(test_clusters),       TEST(test_repos),     TEST(test_url_from_outside),
-        TEST(test_too_many_repos), TEST(test_bad_files), TEST(test_good_files),
+        TEST(test_precedence),     TEST(test_file_text),   TEST(test_types),
+        TEST(test_clusters),       TEST(test_repos),       TEST(test_url_from_outside),
+        TEST(test_too_many_repos), TEST(test_bad_files),   TEST(test_good_files),
         TEST(test_long_lines),     TEST(test_config_path), TEST(test_bad_lines),
         TEST(test_arguments),      TEST(test_help),
     };

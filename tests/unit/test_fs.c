@@ -224,7 +224,8 @@ static void test_write_file(void **state)
     }
 }
 
-/* --- tempfile.h -------------------------------------------------------------------------------- */
+/* --- tempfile.h --------------------------------------------------------------------------------
+ */
 
 static void test_tempfile(void **state)
 {
@@ -290,7 +291,8 @@ static void test_two_tempfiles(void **state)
     assert_string_equal(scratch_files(s, s->dir), "x\n");
 }
 
-/* --- spool.h ----------------------------------------------------------------------------------- */
+/* --- spool.h -----------------------------------------------------------------------------------
+ */
 
 static void test_spool(void **state)
 {
@@ -331,10 +333,10 @@ static void test_spool(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_paths),       SCRATCH_TEST(test_read_and_write),
-        SCRATCH_TEST(test_read_file),   SCRATCH_TEST(test_directories),
-        SCRATCH_TEST(test_removing),    SCRATCH_TEST(test_write_file),
-        SCRATCH_TEST(test_tempfile),    SCRATCH_TEST(test_two_tempfiles),
+        SCRATCH_TEST(test_paths),     SCRATCH_TEST(test_read_and_write),
+        SCRATCH_TEST(test_read_file), SCRATCH_TEST(test_directories),
+        SCRATCH_TEST(test_removing),  SCRATCH_TEST(test_write_file),
+        SCRATCH_TEST(test_tempfile),  SCRATCH_TEST(test_two_tempfiles),
         SCRATCH_TEST(test_spool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

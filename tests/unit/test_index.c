@@ -59,8 +59,10 @@ static void test_lines(void **state)
 
     IndexFrame frame = {5, 6, 7, 8, {0xAB, 0xCD}};
     index_put_frame(&b, &frame);
-    parse(&b, "frame\t5\t6\t7\t8\t"
-              "abcd000000000000000000000000000000000000000000000000000000000000\n", &line, &keep);
+    parse(&b,
+          "frame\t5\t6\t7\t8\t"
+          "abcd000000000000000000000000000000000000000000000000000000000000\n",
+          &line, &keep);
     assert_int_equal(line.kind, INDEX_FRAME);
     assert_memory_equal(line.frame.sha256, frame.sha256, SHA256_BYTES);
     assert_int_equal(line.frame.raw_offset, 5);
@@ -102,8 +104,14 @@ static void check_entry(const TarEntry *e, const char *expected)
 static void test_entries(void **state)
 {
     (void)state;
-    TarEntry e = {.name = "base/1/16384.1", .type = TAR_FILE, .mode = 0600, .uid = 26, .gid = 27,
-                  .mtime = 1700000000, .size = 8192, .data_offset = 1536};
+    TarEntry e = {.name = "base/1/16384.1",
+                  .type = TAR_FILE,
+                  .mode = 0600,
+                  .uid = 26,
+                  .gid = 27,
+                  .mtime = 1700000000,
+                  .size = 8192,
+                  .data_offset = 1536};
     check_entry(&e, "file\tbase/1/16384.1\t600\t26\t27\t1700000000\t8192\t1536\n");
     e.type = TAR_DIRECTORY;
     e.mode = 07755;
@@ -137,32 +145,77 @@ static void test_hostile(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "\t", "\t\t\t\t\t\t\t\t\t\t\t\t", "pitr-index", "pitr-index\t", "pitr-index\t1\t",
-        "pitr-index\t01", "pitr-index\t2", "PITR-INDEX\t1", "end", "end\t1\t2", "end\t1\t2\t3\t4",
-        "end\t1\t2\t-3", "end\t1\t2\t9223372036854775808", "end\t1\t2\t3 ", "end\t1\t2\t+3",
-        "archive\tbase\t0", "archive\tbase\t0\t-\tx", "archive\tbase\t-1\t-",
-        "archive\tbase\t4294967296\t-", "archive\t../x\t1\t/srv", "archive\t\t",
-        "archive\t1234567890123456\t1\t/srv", "archive\tbase\t1\t/srv\\",
+        "",
+        "\t",
+        "\t\t\t\t\t\t\t\t\t\t\t\t",
+        "pitr-index",
+        "pitr-index\t",
+        "pitr-index\t1\t",
+        "pitr-index\t01",
+        "pitr-index\t2",
+        "PITR-INDEX\t1",
+        "end",
+        "end\t1\t2",
+        "end\t1\t2\t3\t4",
+        "end\t1\t2\t-3",
+        "end\t1\t2\t9223372036854775808",
+        "end\t1\t2\t3 ",
+        "end\t1\t2\t+3",
+        "archive\tbase\t0",
+        "archive\tbase\t0\t-\tx",
+        "archive\tbase\t-1\t-",
+        "archive\tbase\t4294967296\t-",
+        "archive\t../x\t1\t/srv",
+        "archive\t\t",
+        "archive\t1234567890123456\t1\t/srv",
+        "archive\tbase\t1\t/srv\\",
         "archive\tbase\t1\t/srv\\x",
-        "pack\ta/b\t0\t0\t0\t" HEX, "pack\t..\t0\t0\t0\t" HEX, "pack\t.a\t0\t0\t0\t" HEX,
-        "pack\ta\t0\t0\t0\t" HEX "0", "pack\ta\t0\t0\t0\tg" HEX, "pack\ta\t0\t0\t0\t",
-        "pack\ta\t0\t0\t0", "pack\ta\t0\t0\t-1\t" HEX,
+        "pack\ta/b\t0\t0\t0\t" HEX,
+        "pack\t..\t0\t0\t0\t" HEX,
+        "pack\t.a\t0\t0\t0\t" HEX,
+        "pack\ta\t0\t0\t0\t" HEX "0",
+        "pack\ta\t0\t0\t0\tg" HEX,
+        "pack\ta\t0\t0\t0\t",
+        "pack\ta\t0\t0\t0",
+        "pack\ta\t0\t0\t-1\t" HEX,
         "pack\t012345678901234567890123456789012345678901234567\t0\t0\t0\t" HEX,
-        "frame\t0\t4294967296\t0\t0\t" HEX, "frame\t0\t0\t0\t4294967296\t" HEX,
-        "frame\t0\t0\t0\t0\t" HEX "\t", "frame\t0\t0\t0\t0", "frame\tx\t0\t0\t0\t" HEX,
-        "file\tx\t600\t1\t1\t1\t1", "file\tx\t600\t1\t1\t1\t1\t1\t1", "file\tx\t8\t1\t1\t1\t1\t1",
-        "file\tx\t\t1\t1\t1\t1\t1", "file\tx\t-1\t1\t1\t1\t1\t1", "file\tx\t+1\t1\t1\t1\t1\t1",
-        "file\tx\t 1\t1\t1\t1\t1\t1", "file\tx\t10000\t1\t1\t1\t1\t1",
-        "file\tx\t600\t4294967296\t1\t1\t1\t1", "file\tx\t600\t1\t1\t1\t1\t4611686018427387904",
-        "file\tx\t600\t1\t1\t1\t4611686018427387904\t1", "file\tx\t600\t1\t1\t--1\t1\t1",
-        "file\tx\t600\t1\t1\t-\t1\t1", "file\tx\t600\t1\t1\t-9223372036854775809\t1\t1",
-        "file\t/x\t600\t1\t1\t1\t1\t1", "file\t\t600\t1\t1\t1\t1\t1",
-        "file\t..\t600\t1\t1\t1\t1\t1", "file\ta/../../x\t600\t1\t1\t1\t1\t1",
-        "file\ta/./x\t600\t1\t1\t1\t1\t1", "file\ta//x\t600\t1\t1\t1\t1\t1",
-        "file\tx/\t600\t1\t1\t1\t1\t1", "file\tx\\\t600\t1\t1\t1\t1\t1",
-        "file\tx\\0\t600\t1\t1\t1\t1\t1", "dir\tx\t700\t1\t1", "dir\tx\t700\t1\t1\t1\t1",
-        "dir\t..\t700\t1\t1\t1", "link\tx", "link\tx\ty\tz", "link\t../x\ty", "link\tx\ty\\",
-        "filex\tx\t600\t1\t1\t1\t1\t1", "dirx\tx\t700\t1\t1\t1",
+        "frame\t0\t4294967296\t0\t0\t" HEX,
+        "frame\t0\t0\t0\t4294967296\t" HEX,
+        "frame\t0\t0\t0\t0\t" HEX "\t",
+        "frame\t0\t0\t0\t0",
+        "frame\tx\t0\t0\t0\t" HEX,
+        "file\tx\t600\t1\t1\t1\t1",
+        "file\tx\t600\t1\t1\t1\t1\t1\t1",
+        "file\tx\t8\t1\t1\t1\t1\t1",
+        "file\tx\t\t1\t1\t1\t1\t1",
+        "file\tx\t-1\t1\t1\t1\t1\t1",
+        "file\tx\t+1\t1\t1\t1\t1\t1",
+        "file\tx\t 1\t1\t1\t1\t1\t1",
+        "file\tx\t10000\t1\t1\t1\t1\t1",
+        "file\tx\t600\t4294967296\t1\t1\t1\t1",
+        "file\tx\t600\t1\t1\t1\t1\t4611686018427387904",
+        "file\tx\t600\t1\t1\t1\t4611686018427387904\t1",
+        "file\tx\t600\t1\t1\t--1\t1\t1",
+        "file\tx\t600\t1\t1\t-\t1\t1",
+        "file\tx\t600\t1\t1\t-9223372036854775809\t1\t1",
+        "file\t/x\t600\t1\t1\t1\t1\t1",
+        "file\t\t600\t1\t1\t1\t1\t1",
+        "file\t..\t600\t1\t1\t1\t1\t1",
+        "file\ta/../../x\t600\t1\t1\t1\t1\t1",
+        "file\ta/./x\t600\t1\t1\t1\t1\t1",
+        "file\ta//x\t600\t1\t1\t1\t1\t1",
+        "file\tx/\t600\t1\t1\t1\t1\t1",
+        "file\tx\\\t600\t1\t1\t1\t1\t1",
+        "file\tx\\0\t600\t1\t1\t1\t1\t1",
+        "dir\tx\t700\t1\t1",
+        "dir\tx\t700\t1\t1\t1\t1",
+        "dir\t..\t700\t1\t1\t1",
+        "link\tx",
+        "link\tx\ty\tz",
+        "link\t../x\ty",
+        "link\tx\ty\\",
+        "filex\tx\t600\t1\t1\t1\t1\t1",
+        "dirx\tx\t700\t1\t1\t1",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         Error err = {0};
@@ -180,8 +233,11 @@ static void test_lengths(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "file\tbase/1\t600\t26\t27\t1700000000\t8192\t1536", "link\tx\t\\\\\\t\\n",
-        "frame\t5\t6\t7\t8\t" HEX, "archive\t1\t1\t/srv\\\\", "end\t1\t2\t3",
+        "file\tbase/1\t600\t26\t27\t1700000000\t8192\t1536",
+        "link\tx\t\\\\\\t\\n",
+        "frame\t5\t6\t7\t8\t" HEX,
+        "archive\t1\t1\t/srv\\\\",
+        "end\t1\t2\t3",
     };
     Error err;
     IndexLine line;

@@ -46,7 +46,7 @@ static PackWriter *stream(Scratch *s)
 }
 
 typedef struct Change {
-    size_t leave_out;  /* a file's number + 1 */
+    size_t leave_out; /* a file's number + 1 */
     size_t other_size, other_sum, no_sum, sha;
     bool extra, swap, bad_seal;
 } Change;

@@ -63,8 +63,16 @@ static void test_flags_and_texts(void **state)
 static void test_numbers(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "x", "1x", "1.5", "0x1", "1 ", "--1", "1e1",
-                                      "99999999999999999999", "-99999999999999999999"};
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "1x",
+                                      "1.5",
+                                      "0x1",
+                                      "1 ",
+                                      "--1",
+                                      "1e1",
+                                      "99999999999999999999",
+                                      "-99999999999999999999"};
     taken(&whole, "0", 0);
     taken(&whole, "12", 12);
     taken(&whole, "-10", -10);
@@ -78,9 +86,19 @@ static void test_numbers(void **state)
 static void test_sizes(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "MiB", "-1", "-1KiB", "1MB", "1M", "1mib", "1 MiB",
-                                      "1.5MiB", "1MiBB", "9223372036854775808",
-                                      "9223372036854775807KiB", "9007199254740992KiB"};
+    static const char *const bad[] = {"",
+                                      "MiB",
+                                      "-1",
+                                      "-1KiB",
+                                      "1MB",
+                                      "1M",
+                                      "1mib",
+                                      "1 MiB",
+                                      "1.5MiB",
+                                      "1MiBB",
+                                      "9223372036854775808",
+                                      "9223372036854775807KiB",
+                                      "9007199254740992KiB"};
     taken(&any_bytes, "1", 1);
     taken(&any_bytes, "17B", 17);
     taken(&any_bytes, "3KiB", 3072);
@@ -113,8 +131,8 @@ static void test_durations(void **state)
 static void test_choices(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",     "err", "errors", "Error", "|",
-                                      "warn|info", "error|", "info "};
+    static const char *const bad[] = {"",  "err",       "errors", "Error",
+                                      "|", "warn|info", "error|", "info "};
     taken(&choice, "error", 0);
     taken(&choice, "warn", 1);
     taken(&choice, "info", 2);

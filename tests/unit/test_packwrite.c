@@ -38,16 +38,17 @@ static Buf sample(void)
     return tar;
 }
 
-/* --- the index against the stream -------------------------------------------------------------- */
+/* --- the index against the stream --------------------------------------------------------------
+ */
 
 typedef struct IndexCheck {
     const Backup *backup;
     Scratch *scratch;
     const Buf *tar; /* of each archive in turn */
     size_t archives, packs, entries, files;
-    uint64_t at;     /* raw: where the next frame or pack begins */
+    uint64_t at; /* raw: where the next frame or pack begins */
     IndexPack pack;
-    uint64_t stored; /* in the pack: where the next frame begins */
+    uint64_t stored;         /* in the pack: where the next frame begins */
     uint64_t *starts, *ends; /* of this archive's frames */
     size_t count, room, room2;
     TarEntry large[64]; /* of this archive, with frames of their own */
@@ -176,7 +177,8 @@ static void discard(Scratch *s)
     must(fs_empty_dir(scratch_path(s, "repo"), &err), &err);
 }
 
-/* --- tests ------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------------
+ */
 
 /* Packs, frames and index do not depend on how the stream was cut on its way, or on workers. */
 static void test_chunkings(void **state)
@@ -203,8 +205,8 @@ static void test_chunkings(void **state)
 static void test_pack_sizes(void **state)
 {
     Scratch *s = *state;
-    static const size_t sizes[] = {1,          512,          64 * KIB,     PACK_FRAME - 1,
-                                   PACK_FRAME, PACK_FRAME + 1, 600 * KIB, 32 * KIB * KIB};
+    static const size_t sizes[] = {
+        1, 512, 64 * KIB, PACK_FRAME - 1, PACK_FRAME, PACK_FRAME + 1, 600 * KIB, 32 * KIB * KIB};
     PackArchive a = {.tar = sample()};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         PackSettings set = {.pack_size = sizes[i], .chunk = 10000, .workers = 3};
@@ -298,8 +300,8 @@ static void test_equal_content(void **state)
 static void test_tablespaces(void **state)
 {
     Scratch *s = *state;
-    PackArchive a[3] = {{16384, "/srv/one", BUF_INIT}, {16385, "/srv/t\twö", BUF_INIT},
-                        {0, NULL, sample()}};
+    PackArchive a[3] = {
+        {16384, "/srv/one", BUF_INIT}, {16385, "/srv/t\twö", BUF_INIT}, {0, NULL, sample()}};
     tar_dir(&a[0].tar, "PG_15_202209061");
     tar_noise(&a[0].tar, "PG_15_202209061/5/16390", 11, 700000);
     tar_end(&a[0].tar);

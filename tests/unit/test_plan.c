@@ -14,7 +14,7 @@
 /* One history: backup A in segment 1, 700 at 10 s; backup B in segment 3; the WAL goes on to 5. */
 typedef struct History {
     WalBuild wal;
-    uint64_t lsn[4];  /* of 700 at 10 s, 701 at 20 s, 702 at 30 s, 703 at 40 s */
+    uint64_t lsn[4];    /* of 700 at 10 s, 701 at 20 s, 702 at 30 s, 703 at 40 s */
     uint64_t points[2]; /* restore points "one" at 15 s, "two" at 35 s */
     uint64_t start_a, stop_a, start_b, stop_b, checkpoint;
 } History;
@@ -117,7 +117,8 @@ static void fails(Scratch *s, const PlanRequest *r, ErrorCode code, const char *
         fail_msg("hint is: %s", err.hint);
 }
 
-/* --- times ------------------------------------------------------------------------------------- */
+/* --- times -------------------------------------------------------------------------------------
+ */
 
 static void expect_time(Scratch *s, int seconds, bool exclusive, const char *backup, uint64_t stop,
                         uint64_t last)
@@ -198,7 +199,8 @@ static void test_wrong_clock(void **state)
     free(h.wal.bytes);
 }
 
-/* --- holes ------------------------------------------------------------------------------------- */
+/* --- holes -------------------------------------------------------------------------------------
+ */
 
 static void test_holes(void **state)
 {
@@ -223,8 +225,10 @@ static void test_holes(void **state)
     plan_free(&plan);
     /* in a backup's own WAL */
     unlink(scratch_find(s, scratch_path(s, "repo"), "000000010000000000000003-"));
-    fails(s, &r, ERR_TARGET, "backup " B " can't become consistent: WAL segment "
-                             "000000010000000000000003 is missing", "");
+    fails(s, &r, ERR_TARGET,
+          "backup " B " can't become consistent: WAL segment "
+          "000000010000000000000003 is missing",
+          "");
     wal_stored(s, "000000010000000000000003", "1111111111111111");
     wal_stored(s, "000000010000000000000003", "2222222222222222");
     fails(s, &r, ERR_TARGET, "000000010000000000000003 is stored with several contents", "two");
@@ -235,7 +239,8 @@ static void test_holes(void **state)
     free(h.wal.bytes);
 }
 
-/* --- other targets ----------------------------------------------------------------------------- */
+/* --- other targets -----------------------------------------------------------------------------
+ */
 
 static void test_end_and_position(void **state)
 {
@@ -327,7 +332,8 @@ static void test_drop_database(void **state)
     free(h.wal.bytes);
 }
 
-/* --- backups ----------------------------------------------------------------------------------- */
+/* --- backups -----------------------------------------------------------------------------------
+ */
 
 static void test_nothing_there(void **state)
 {
@@ -372,7 +378,8 @@ static void test_damaged_and_named(void **state)
     free(h.wal.bytes);
 }
 
-/* --- timelines --------------------------------------------------------------------------------- */
+/* --- timelines ---------------------------------------------------------------------------------
+ */
 
 /* Timeline 2 leaves 1 in segment 5, behind 703; 1 goes on there with 704 at 70 s. */
 static WalBuild fork_history(Scratch *s, History *h)
@@ -515,16 +522,11 @@ static void test_partial(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_times),
-        SCRATCH_TEST(test_wrong_clock),
-        SCRATCH_TEST(test_holes),
-        SCRATCH_TEST(test_end_and_position),
-        SCRATCH_TEST(test_xid_and_name),
-        SCRATCH_TEST(test_drop_database),
-        SCRATCH_TEST(test_nothing_there),
-        SCRATCH_TEST(test_damaged_and_named),
-        SCRATCH_TEST(test_fork),
-        SCRATCH_TEST(test_fork_without_the_shared_segment),
+        SCRATCH_TEST(test_times),         SCRATCH_TEST(test_wrong_clock),
+        SCRATCH_TEST(test_holes),         SCRATCH_TEST(test_end_and_position),
+        SCRATCH_TEST(test_xid_and_name),  SCRATCH_TEST(test_drop_database),
+        SCRATCH_TEST(test_nothing_there), SCRATCH_TEST(test_damaged_and_named),
+        SCRATCH_TEST(test_fork),          SCRATCH_TEST(test_fork_without_the_shared_segment),
         SCRATCH_TEST(test_partial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,8 @@ static void expect_object(Scratch *s, const char *key, const char *text)
     buf_free(&b);
 }
 
-/* --- opening ----------------------------------------------------------------------------------- */
+/* --- opening -----------------------------------------------------------------------------------
+ */
 
 static void refuse_url(const char *url, const char *message)
 {
@@ -71,7 +72,8 @@ static void test_urls(void **state)
     free(url);
 }
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/* --- writing -----------------------------------------------------------------------------------
+ */
 
 static void test_put_creates_only(void **state)
 {
@@ -224,7 +226,7 @@ static void test_bad_keys(void **state)
     char longest[1002];
     memset(longest, 'x', 1001);
     longest[1001] = '\0';
-    const char *bad[] = {"",     "/",    "/a",     "a/",  "a//b", ".",   "..",
+    const char *bad[] = {"",     "/",    "/a",     "a/",  "a//b", ".",     "..",
                          "../a", "a/..", "a/../b", "./a", "a/.",  "a/./b", longest};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         Error err = {0};
@@ -258,7 +260,8 @@ static void test_bad_keys(void **state)
     put(s, "..a/.b", "x");
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
+/* --- reading -----------------------------------------------------------------------------------
+ */
 
 static void test_reading(void **state)
 {
@@ -374,13 +377,14 @@ static void test_directory_is_no_object(void **state)
     assert_int_equal(err.code, ERR_REPO);
 }
 
-/* --- listing ----------------------------------------------------------------------------------- */
+/* --- listing -----------------------------------------------------------------------------------
+ */
 
 /* Files and folders whose names sort differently with and without a '/' behind them. */
 static const char *const sorted[] = {
-    "A",     "a!/x",  "a-b",       "a-b-/c", "a.c",     "a/b!",  "a/b-d/e", "a/b.e",   "a/b/c",
-    "a/b/d", "a/b/~", "a/b0",      "a/z",    "a0/b",    "ab",    "b/a-a",   "b/a/a/a", "b/a/a0",
-    "b/aa",  "v1/x/1", "v1/x/10/y", "v1/x/2", "\303\251",
+    "A",       "a!/x",   "a-b",   "a-b-/c", "a.c",       "a/b!",   "a/b-d/e",  "a/b.e",
+    "a/b/c",   "a/b/d",  "a/b/~", "a/b0",   "a/z",       "a0/b",   "ab",       "b/a-a",
+    "b/a/a/a", "b/a/a0", "b/aa",  "v1/x/1", "v1/x/10/y", "v1/x/2", "\303\251",
 };
 #define SORTED (sizeof(sorted) / sizeof(sorted[0]))
 
@@ -411,8 +415,7 @@ static void check_list(Scratch *s, const char *prefix, const char *after)
             (!after || strcmp(sorted[i], after) > 0))
             buf_printf(&expected, "%s\n", sorted[i]);
     must(storage_list(s->repo->storage, prefix, after, list_key, &l, &err), &err);
-    if (l.keys.len != expected.len ||
-        (l.keys.len && strcmp(l.keys.data, expected.data) != 0))
+    if (l.keys.len != expected.len || (l.keys.len && strcmp(l.keys.data, expected.data) != 0))
         fail_msg("prefix \"%s\", after \"%s\": %s", prefix, after ? after : "(none)",
                  l.keys.data ? l.keys.data : "nothing");
     buf_free(&l.keys);

@@ -85,8 +85,9 @@ static void test_chain(void **state)
             uint64_t raw_size, stored_size;
             Filter *chain = filter_sha256(
                 d1, filter_count(&raw_size,
-                                 filter_lz4_encode(1, filter_sha256(d2, filter_count(
-                                                          &stored_size, filter_to_buf(&stored))))));
+                                 filter_lz4_encode(
+                                     1, filter_sha256(d2, filter_count(&stored_size,
+                                                                       filter_to_buf(&stored))))));
             must(push(chain, raw.data, raw.len, chunks[c], &err), &err);
             assert_int_equal(raw_size, raw.len);
             assert_int_equal(stored_size, stored.len);
@@ -286,7 +287,8 @@ static void test_failing_sink(void **state)
     buf_free(&raw);
 }
 
-/* --- the real lz4 ------------------------------------------------------------------------------ */
+/* --- the real lz4 ------------------------------------------------------------------------------
+ */
 
 static void run(Scratch *s, const char *command)
 {
@@ -316,8 +318,8 @@ static void test_lz4_command(void **state)
     static const char *const options[] = {"-1", "-9 -BD", "-B4 -BX --no-frame-crc",
                                           "--content-size -BI"};
     for (size_t i = 0; i < 4; i++) {
-        char *command = mem_printf("lz4 -q -f %s raw out.lz4 && cat out.lz4 frames.lz4 > two.lz4",
-                                   options[i]);
+        char *command =
+            mem_printf("lz4 -q -f %s raw out.lz4 && cat out.lz4 frames.lz4 > two.lz4", options[i]);
         run(s, command);
         free(command);
         size_t len = 0;

@@ -76,11 +76,8 @@ static void prepare(Scratch *s, Fixture *f)
     f->roots[1] = (UnpackRoot){16384, scratch_path(s, "ts")};
     assert_int_equal(mkdir(f->roots[0].dir, 0700), 0);
     assert_int_equal(mkdir(f->roots[1].dir, 0700), 0);
-    f->options = (UnpackOptions){.repo = s->repo,
-                                 .backup = &f->backup,
-                                 .roots = f->roots,
-                                 .root_count = 2,
-                                 .workers = 3};
+    f->options = (UnpackOptions){
+        .repo = s->repo, .backup = &f->backup, .roots = f->roots, .root_count = 2, .workers = 3};
     buf_free(&a[0].tar);
     buf_free(&a[1].tar);
 }
@@ -111,9 +108,11 @@ static void expect_all(Scratch *s, const char *control)
     assert_int_equal(stat(scratch_path(s, "data/pg_wal"), &st), 0);
     assert_int_equal(st.st_mode, S_IFDIR | 0750);
     /* nothing else: tablespace links are the caller's */
-    buf_printf(&expected, "backup_label\nbase/1/behind\nbase/1/below\nbase/1/empty\nbase/1/frames\n"
-                          "base/1/large\nbase/1/one\nbase/1/own\nbase/1/page\n%s\n"
-                          "odd\tname\\with\nall\nscript\n", control);
+    buf_printf(&expected,
+               "backup_label\nbase/1/behind\nbase/1/below\nbase/1/empty\nbase/1/frames\n"
+               "base/1/large\nbase/1/one\nbase/1/own\nbase/1/page\n%s\n"
+               "odd\tname\\with\nall\nscript\n",
+               control);
     assert_string_equal(scratch_files(s, scratch_path(s, "data")), expected.data);
     assert_string_equal(scratch_files(s, scratch_path(s, "ts")), "PG_15_202209061/16390\n");
     buf_free(&expected);
@@ -162,7 +161,10 @@ static void test_workers_and_pack_sizes(void **state)
         Backup b = pack(s, &set, &a, 1);
         char *dir = scratch_path(s, "data%zu", i);
         UnpackRoot root = {0, dir};
-        UnpackOptions o = {.repo = s->repo, .backup = &b, .roots = &root, .root_count = 1,
+        UnpackOptions o = {.repo = s->repo,
+                           .backup = &b,
+                           .roots = &root,
+                           .root_count = 1,
                            .workers = 1 + 3 * (int)i};
         assert_int_equal(mkdir(dir, 0700), 0);
         must(unpack_run(&o, &totals, &err), &err);
@@ -193,7 +195,8 @@ static void test_owner(void **state)
     }
 }
 
-/* --- delta ------------------------------------------------------------------------------------- */
+/* --- delta -------------------------------------------------------------------------------------
+ */
 
 static void test_delta_keeps(void **state)
 {
@@ -273,7 +276,8 @@ static void test_delta_continues(void **state)
     expect_all(s, UNPACK_CONTROL_TEMP);
 }
 
-/* --- damage ------------------------------------------------------------------------------------ */
+/* --- damage ------------------------------------------------------------------------------------
+ */
 
 static void expect_damaged(Scratch *s, Fixture *f, const char *message)
 {
@@ -353,7 +357,8 @@ static void test_check(void **state)
     must(unpack_check(s->repo, &f.backup, &err), &err);
 }
 
-/* --- hostile indexes --------------------------------------------------------------------------- */
+/* --- hostile indexes ---------------------------------------------------------------------------
+ */
 
 #define HASH "00000000000000000000000000000000000000000000000000000000000000ff"
 
@@ -411,14 +416,17 @@ static void test_hostile_index(void **state)
         {"frame\t0\t1024\t0\t", "frame\t0\t1024\t1\t", "contradicts itself"},
         {"\tbackup_label\t600\t26\t27\t1700000000\t300\t",
          "\tbackup_label\t600\t26\t27\t1700000000\t300\t9999999", "wrong place"},
-        {"\tscript\t750\t26\t27\t1700000000\t2\t",
-         "\tscript\t750\t26\t27\t1700000000\t5000000\t", "script"},
+        {"\tscript\t750\t26\t27\t1700000000\t2\t", "\tscript\t750\t26\t27\t1700000000\t5000000\t",
+         "script"},
     };
     for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
         forge(s, &f, index, forged[i][0], forged[i][1]);
         expect_damaged(s, &f, forged[i][2]);
         assert_false(fs_exists(scratch_path(s, "page")));
     }
+    forge(s, &f, index, "pitr-index", "pitr-index");
+    memset(f.backup.index_sha256, '0', 64); /* whole and good, but another */
+    expect_damaged(s, &f, "not the index that backup.json names");
     char *cut = strstr(index, "end\t");
     *cut = '\0';
     forge(s, &f, index, "pitr-index", "pitr-index");
@@ -449,8 +457,8 @@ static void test_wrong_frames(void **state)
     expect_damaged(s, &f, "has not the hash");
     unsigned long long raw, size, at, stored;
     assert_int_equal(sscanf(from, "frame\t%llu\t%llu\t%llu\t%llu", &raw, &size, &at, &stored), 4);
-    static const long long shifts[][2] = {{1, 0}, {-1, 0}, {0, 1}, {0, -1}, {1 << 20, 0},
-                                          {0, 1 << 20}};
+    static const long long shifts[][2] = {{1, 0},  {-1, 0},      {0, 1},
+                                          {0, -1}, {1 << 20, 0}, {0, 1 << 20}};
     for (size_t i = 0; i < 6; i++) {
         snprintf(to, sizeof(to), "frame\t%llu\t%lld\t%llu\t%lld\t" HASH, raw,
                  (long long)size + shifts[i][0], at, (long long)stored + shifts[i][1]);
@@ -504,8 +512,12 @@ static void test_link_and_many_workers(void **state)
     tar_end(&a.tar);
     Backup b = pack(s, &set, &a, 1);
     UnpackRoot root = {0, scratch_path(s, "data")};
-    UnpackOptions o = {.repo = s->repo, .backup = &b, .roots = &root, .root_count = 1,
-                       .workers = 8, .delta = true};
+    UnpackOptions o = {.repo = s->repo,
+                       .backup = &b,
+                       .roots = &root,
+                       .root_count = 1,
+                       .workers = 8,
+                       .delta = true};
     assert_int_equal(mkdir(root.dir, 0700), 0);
     syscalls.slow = true;
     for (int i = 0; i < 5; i++) {
@@ -535,8 +547,8 @@ static void test_hard_modes(void **state)
     tar_end(&a.tar);
     Backup b = pack(s, &settings, &a, 1);
     UnpackRoot root = {0, scratch_path(s, "data")};
-    UnpackOptions o = {.repo = s->repo, .backup = &b, .roots = &root, .root_count = 1,
-                       .workers = 2};
+    UnpackOptions o = {
+        .repo = s->repo, .backup = &b, .roots = &root, .root_count = 1, .workers = 2};
     UnpackTotals totals;
     assert_int_equal(mkdir(root.dir, 0700), 0);
     for (int delta = 0; delta < 2; delta++) {
@@ -572,13 +584,20 @@ static void test_delta_spares(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_round_trip),     SCRATCH_TEST(test_workers_and_pack_sizes),
-        SCRATCH_TEST(test_owner),          SCRATCH_TEST(test_delta_keeps),
-        SCRATCH_TEST(test_delta_repairs),  SCRATCH_TEST(test_delta_continues),
-        SCRATCH_TEST(test_damaged_objects), SCRATCH_TEST(test_check),
-        SCRATCH_TEST(test_hostile_index),  SCRATCH_TEST(test_wrong_frames),
-        SCRATCH_TEST(test_links_in_the_way), SCRATCH_TEST(test_link_and_many_workers),
-        SCRATCH_TEST(test_hard_modes),     SCRATCH_TEST(test_delta_spares),
+        SCRATCH_TEST(test_round_trip),
+        SCRATCH_TEST(test_workers_and_pack_sizes),
+        SCRATCH_TEST(test_owner),
+        SCRATCH_TEST(test_delta_keeps),
+        SCRATCH_TEST(test_delta_repairs),
+        SCRATCH_TEST(test_delta_continues),
+        SCRATCH_TEST(test_damaged_objects),
+        SCRATCH_TEST(test_check),
+        SCRATCH_TEST(test_hostile_index),
+        SCRATCH_TEST(test_wrong_frames),
+        SCRATCH_TEST(test_links_in_the_way),
+        SCRATCH_TEST(test_link_and_many_workers),
+        SCRATCH_TEST(test_hard_modes),
+        SCRATCH_TEST(test_delta_spares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

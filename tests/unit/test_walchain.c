@@ -12,7 +12,8 @@
 #include "repo/walchain.h"
 #include "walscratch.h"
 
-/* --- which segments ---------------------------------------------------------------------------- */
+/* --- which segments ----------------------------------------------------------------------------
+ */
 
 /* Describes a chain: a character each for the segments from `first` on: the timeline, lower case
  * letters a, b for a partial of 1, 2, '!' for several contents, '-' for a hole. */
@@ -173,7 +174,8 @@ static void test_history_trouble(void **state)
     walchain_free(&c);
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
+/* --- reading -----------------------------------------------------------------------------------
+ */
 
 /* Reads all records from segment 1 on: their LSNs in xor, their number and the last timeline. */
 static WalNext read_all(WalChain *c, uint64_t limit, int *records, uint32_t *tli, WalEnd *end,
@@ -253,7 +255,8 @@ static void test_reading_across_a_fork(void **state)
     free(two.bytes);
 }
 
-/* --- waiting ----------------------------------------------------------------------------------- */
+/* --- waiting -----------------------------------------------------------------------------------
+ */
 
 typedef struct Tick {
     Scratch *scratch;
@@ -311,7 +314,8 @@ static void test_wait(void **state)
     assert_true(walchain_wait(s->repo, 2, 0x300028, 0x300200, SEG_1M, 0, tick, &t, &err));
 }
 
-/* --- timelines --------------------------------------------------------------------------------- */
+/* --- timelines ---------------------------------------------------------------------------------
+ */
 
 static void test_timelines(void **state)
 {
@@ -362,10 +366,14 @@ static void test_timelines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_one_timeline),   SCRATCH_TEST(test_holes_conflicts_partials),
-        SCRATCH_TEST(test_fork_inside),    SCRATCH_TEST(test_fork_at_border),
-        SCRATCH_TEST(test_several_forks),  SCRATCH_TEST(test_history_trouble),
-        SCRATCH_TEST(test_reading_across_a_fork), SCRATCH_TEST(test_wait),
+        SCRATCH_TEST(test_one_timeline),
+        SCRATCH_TEST(test_holes_conflicts_partials),
+        SCRATCH_TEST(test_fork_inside),
+        SCRATCH_TEST(test_fork_at_border),
+        SCRATCH_TEST(test_several_forks),
+        SCRATCH_TEST(test_history_trouble),
+        SCRATCH_TEST(test_reading_across_a_fork),
+        SCRATCH_TEST(test_wait),
         SCRATCH_TEST(test_timelines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -293,9 +293,9 @@ static void test_stream(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_round_trip),    SCRATCH_TEST(test_durability_order),
-        SCRATCH_TEST(test_damage),        SCRATCH_TEST(test_wrong_content),
-        SCRATCH_TEST(test_wrong_header),  SCRATCH_TEST(test_history),
+        SCRATCH_TEST(test_round_trip),   SCRATCH_TEST(test_durability_order),
+        SCRATCH_TEST(test_damage),       SCRATCH_TEST(test_wrong_content),
+        SCRATCH_TEST(test_wrong_header), SCRATCH_TEST(test_history),
         SCRATCH_TEST(test_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,8 +51,8 @@ static void test_round_trip(void **state)
     check_round_trip(s->repo, "0000000A00000002000000FF.partial",
                      PREFIX "wal/0000000A00000002/0000000A00000002000000FF.partial-" H1 ".lz4");
     check_round_trip(s->repo, "0000000A00000002000000FF.00000028.backup",
-                     PREFIX
-                     "wal/0000000A00000002/0000000A00000002000000FF.00000028.backup-" H1 ".lz4");
+                     PREFIX "wal/0000000A00000002/0000000A00000002000000FF.00000028.backup-" H1
+                            ".lz4");
     check_round_trip(s->repo, "0000000A.history", PREFIX "wal/0000000A.history");
 }
 
@@ -258,7 +258,8 @@ static void test_any(void **state)
     check_any(s, true);
 }
 
-/* --- repo/repo.h ------------------------------------------------------------------------------- */
+/* --- repo/repo.h -------------------------------------------------------------------------------
+ */
 
 static void test_systems(void **state)
 {

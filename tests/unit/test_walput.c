@@ -55,9 +55,8 @@ static void test_key(void **state)
     sha256(p, SEG_1M, digest);
     sha256_hex(digest, hex);
     must(wal_archive(s, SEGMENT, p, SEG_1M, &err), &err);
-    char *expected = mem_printf("v1/main/15-7300000000000000001/wal/0000000100000000/" SEGMENT
-                                "-%.16s.lz4\n",
-                                hex);
+    char *expected = mem_printf(
+        "v1/main/15-7300000000000000001/wal/0000000100000000/" SEGMENT "-%.16s.lz4\n", hex);
     assert_string_equal(scratch_files(s, scratch_path(s, "repo")), expected);
     free(expected);
     free(p);
@@ -239,7 +238,8 @@ static void test_store_fails(void **state)
     free(p);
 }
 
-/* --- over 64 MiB: two passes ------------------------------------------------------------------- */
+/* --- over 64 MiB: two passes -------------------------------------------------------------------
+ */
 
 /* A file of 128 MiB, of which only a few pages take room. */
 static char *big_segment(Scratch *s)
@@ -289,11 +289,17 @@ static void test_big_segment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_key),          SCRATCH_TEST(test_same_again),
-        SCRATCH_TEST(test_second_content), SCRATCH_TEST(test_damaged_there), SCRATCH_TEST(test_race),
-        SCRATCH_TEST(test_history),      SCRATCH_TEST(test_bad_small_files),
-        SCRATCH_TEST(test_bad_segments), SCRATCH_TEST(test_unreadable),
-        SCRATCH_TEST(test_store_fails),  SCRATCH_TEST(test_big_segment),
+        SCRATCH_TEST(test_key),
+        SCRATCH_TEST(test_same_again),
+        SCRATCH_TEST(test_second_content),
+        SCRATCH_TEST(test_damaged_there),
+        SCRATCH_TEST(test_race),
+        SCRATCH_TEST(test_history),
+        SCRATCH_TEST(test_bad_small_files),
+        SCRATCH_TEST(test_bad_segments),
+        SCRATCH_TEST(test_unreadable),
+        SCRATCH_TEST(test_store_fails),
+        SCRATCH_TEST(test_big_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

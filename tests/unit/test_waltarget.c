@@ -16,7 +16,8 @@ static const struct {
     uint32_t xid;
     int seconds;
     bool abort;
-} ends[] = {{700, 10, false}, {701, 20, false}, {702, 30, false}, {703, 40, true}, {704, 60, false}};
+} ends[] = {
+    {700, 10, false}, {701, 20, false}, {702, 30, false}, {703, 40, true}, {704, 60, false}};
 #define ENDS (sizeof(ends) / sizeof(ends[0]))
 
 typedef struct Fixture {
@@ -67,7 +68,8 @@ static void done(Fixture *f)
     free(f->wal.bytes);
 }
 
-/* --- times ------------------------------------------------------------------------------------- */
+/* --- times -------------------------------------------------------------------------------------
+ */
 
 static void check_time(Fixture *f, uint64_t from, int seconds, bool exclusive)
 {
@@ -75,8 +77,8 @@ static void check_time(Fixture *f, uint64_t from, int seconds, bool exclusive)
     WalStop stop;
     size_t i = 0;
     must(waltarget_time(&f->chain, from, 4, WAL_TIME(seconds), exclusive, &stop, &err), &err);
-    while (i < ENDS && (f->lsn[i] < from || (exclusive ? ends[i].seconds < seconds
-                                                       : ends[i].seconds <= seconds)))
+    while (i < ENDS && (f->lsn[i] < from ||
+                        (exclusive ? ends[i].seconds < seconds : ends[i].seconds <= seconds)))
         i++;
     assert_int_equal(stop.found, i < ENDS);
     if (i < ENDS) {
@@ -232,7 +234,8 @@ static void test_locks_and_birth(void **state)
     done(&f);
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end -----------------------------------------------------------------------------------
+ */
 
 static void expect_tail(Fixture *f, uint64_t first, uint64_t last, uint64_t last_lsn, int commit,
                         int seconds)
@@ -270,7 +273,8 @@ static void test_tail(void **state)
     done(&f);
 }
 
-/* --- one transaction, name or position --------------------------------------------------------- */
+/* --- one transaction, name or position ---------------------------------------------------------
+ */
 
 /* The end of a transaction, and what lies before it. */
 static void check_xid(Fixture *f, uint64_t from, uint64_t last, uint32_t xid, int expected)
@@ -397,11 +401,16 @@ static void test_damaged_record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        SCRATCH_TEST(test_every_time),    SCRATCH_TEST(test_time_with_limit),
-        SCRATCH_TEST(test_drop_database), SCRATCH_TEST(test_drop_before_from),
+        SCRATCH_TEST(test_every_time),
+        SCRATCH_TEST(test_time_with_limit),
+        SCRATCH_TEST(test_drop_database),
+        SCRATCH_TEST(test_drop_before_from),
         SCRATCH_TEST(test_locks_and_birth),
-        SCRATCH_TEST(test_tail),          SCRATCH_TEST(test_xid),
-        SCRATCH_TEST(test_name_and_lsn),  SCRATCH_TEST(test_damage),        SCRATCH_TEST(test_damaged_record),
+        SCRATCH_TEST(test_tail),
+        SCRATCH_TEST(test_xid),
+        SCRATCH_TEST(test_name_and_lsn),
+        SCRATCH_TEST(test_damage),
+        SCRATCH_TEST(test_damaged_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

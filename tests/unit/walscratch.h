@@ -26,8 +26,8 @@ static inline bool wal_archive_file(Repo *repo, const char *path, const char *na
 {
     WalFile file;
     WalName parsed = wal_name(name);
-    bool ok = walfile_load(&file, path, &parsed, repo->sysid, 1, err) &&
-              walfile_store(&file, repo, err);
+    bool ok =
+        walfile_load(&file, path, &parsed, repo->sysid, 1, err) && walfile_store(&file, repo, err);
     walfile_free(&file);
     return ok;
 }
@@ -71,9 +71,10 @@ static inline WalBuild wal_fork(const WalBuild *parent, uint32_t tli)
     return b;
 }
 
-/* --- records; times are seconds from 2026-11-21 03:00:00 UTC on --------------------------------- */
+/* --- records; times are seconds from 2026-11-21 03:00:00 UTC on ---------------------------------
+ */
 
-#define WAL_EPOCH INT64_C(1795230000)
+#define WAL_EPOCH         INT64_C(1795230000)
 #define WAL_TIME(seconds) ((WAL_EPOCH + (seconds)) * CLOCK_SECOND)
 
 static inline uint64_t wal_pg_time(int seconds)
