@@ -3,9 +3,12 @@
  *
  * `pitr-NAME` is `pitr NAME`. Options may stand before the command's name too.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -110,11 +113,25 @@ static int run(const Command *command, int argc, char **argv)
     return code;
 }
 
+/* A closed standard descriptor would be given to the next file, and messages be written into it. And
+ * whatever the caller's umask, our own files stay ours to read and write. */
+static void settle(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+    umask(umask(0) & 0077);
+    interrupt_install();
+}
+
 int main(int argc, char **argv)
 {
     const char *slash = strrchr(argv[0], '/'), *self = slash ? slash + 1 : argv[0];
     const Command *command = NULL;
-    interrupt_install();
+    settle();
 
     if (strncmp(self, "pitr-", 5) == 0)
         command = command_find(self + 5);
