@@ -114,7 +114,7 @@ static bool write_files(RestoreRun *run, Error *err)
                              .progress = show_progress,
                              .ctx = progress};
     bool ok = unpack_run(&options, &run->totals, err) && restore_finish(run, err) &&
-              unpack_commit(&options, err) && restore_remove_marker(run, err);
+              restore_remove_marker(run, err) && unpack_commit(&options, err);
     progress_free(progress);
     return ok;
 }

@@ -51,7 +51,7 @@ bool restore_check_dirs(RestoreRun *run, Error *err);
 /* Makes and empties directories as far as --delta and --force say; pg_control goes first. */
 bool restore_prepare_dirs(RestoreRun *run, Error *err);
 
-/* The restore is finished. */
+/* All but pg_control is in place: the mark goes first, so that what can be started is whole. */
 bool restore_remove_marker(const RestoreRun *run, Error *err);
 
 /* Tablespace links and map, manifest, recovery configuration, last partial segment, owners. */
