@@ -353,8 +353,8 @@ sub fetch
 		'fetch', $name, $path);
 }
 
-# Starts pitr and kills it with signal 9 after so many seconds. Returns its exit code, 137 if the
-# signal was in time.
+# Starts pitr and kills it with signal 9 after so many seconds (undef: lets it run). Returns its exit
+# code, 137 if the signal was in time.
 sub kill_pitr
 {
 	my ($self, $after, $opt, @args) = @_;
@@ -366,8 +366,11 @@ sub kill_pitr
 		chdir($opt->{cwd}) or POSIX::_exit(99) if $opt->{cwd};
 		exec($self->{bin}, '--config', $self->{conf_file}, @args) or POSIX::_exit(99);
 	}
-	usleep(int($after * 1e6));
-	kill(9, $pid);
+	if (defined $after)
+	{
+		usleep(int($after * 1e6));
+		kill(9, $pid);
+	}
 	waitpid($pid, 0);
 	return $? & 127 ? 128 + ($? & 127) : $? >> 8;
 }

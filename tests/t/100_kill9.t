@@ -17,11 +17,14 @@ my $wrapper = PostgreSQL::Test::Utils::tempdir('wrapper') . '/archive';
 my $kills = "$wrapper.kills";
 spit($kills, '');
 my $t = PitrTest->new('main', archive_command => "$wrapper %s", start => 0);
-spit($wrapper, <<'SH' =~ s/KILLS/$kills/gr);
+my $seed = $ENV{PITR_TEST_SEED} || 1;
+spit($wrapper, <<'SH' =~ s/KILLS/$kills/gr =~ s/SEED/$seed/gr);
 #!/bin/sh
 # half of the calls are killed after 0 to 80 ms, as long as the marker "calm" is not there
 [ -e KILLS.calm ] && exec "$@"
-n=$(od -An -N2 -tu2 /dev/urandom)
+c=$(cat KILLS.count 2>/dev/null || echo 0)
+echo $((c + 1)) >KILLS.count
+n=$(((c * 7919 + SEED * 104729) / 3 % 65536))
 [ $((n % 2)) = 0 ] && exec "$@"
 timeout -s KILL "0.0$((n / 2 % 80 + 10))" "$@"
 rc=$?
@@ -83,75 +86,109 @@ sub next_segment
 	return $name;
 }
 
+# Kills a command until $rounds kills were in time, at moments drawn from the time it takes. $round
+# is called with the moment, does the killing and the rerun, and returns the exit code of what was
+# killed and what it found wrong.
+sub kill_often
+{
+	my ($what, $takes, $round) = @_;
+	my ($hits, $tries, @wrong) = (0, 0);
+	while ($hits < $rounds && $tries < 5 * $rounds)
+	{
+		$tries++;
+		my ($rc, @found) = $round->(lots($takes), $tries);
+		$hits++ if $rc == 137;
+		push @wrong, map { "try $tries, exit $rc: $_" } @found;
+	}
+	is($hits, $rounds, "$what: killed $rounds times");
+	is_deeply(\@wrong, [], "$what: all or nothing, and each rerun succeeds");
+	return;
+}
+
+sub duration
+{
+	my ($opt, @args) = @_;
+	my $rc;
+	my $takes = seconds { $rc = $t->kill_pitr(undef, $opt, @args) };
+	is($rc, 0, "$args[0], undisturbed");
+	return $takes;
+}
+
 my $cwd = { cwd => $t->data_dir };
 my $name = next_segment();
-my $takes = seconds { is_exit($t->pitr($cwd, 'archive', $path), 0, 'archive, undisturbed') };
-my ($hits, $wrong) = (0, 0);
-for (1 .. $rounds)
-{
+my $takes = duration($cwd, 'archive', $path);
+kill_often('archive', $takes, sub {
+	my ($moment) = @_;
+	my @wrong;
 	unlink $path;
 	$name = next_segment();
-	my $rc = $t->kill_pitr(lots($takes * 1.1), $cwd, 'archive', $path);
-	$hits++ if $rc == 137;
+	my $rc = $t->kill_pitr($moment, $cwd, 'archive', $path);
 	my @now = $t->stored($name);
-	my $before = @now;
-	$wrong++ if @now > 1 || grep { $t->unlz4($_) ne $source } @now;
+	push @wrong, 'what is stored is not whole' if @now > 1 || grep { $t->unlz4($_) ne $source } @now;
+	push @wrong, 'a false success' if $rc == 0 && @now != 1;
 	my $again = $t->pitr($cwd, 'archive', $path);
 	@now = $t->stored($name);
-	$wrong++ if $again->[0] != 0 || @now != 1 || $t->unlz4($now[0]) ne $source;
-	$wrong++ if $rc == 0 && $before != 1;
+	push @wrong, "the rerun: $again->[0] $again->[2]"
+	  if $again->[0] != 0 || @now != 1 || $t->unlz4($now[0]) ne $source;
 	unlink @now;
-}
+	return ($rc, @wrong);
+});
 unlink $path;
-is($wrong, 0, "archive: $hits of $rounds killed: all or nothing, and the rerun succeeds");
+# such numbers would be a hole for what follows
 system('rm', '-rf', glob($t->prefix . '/wal/0000000100A0*'));
 
 # ---- fetch
 
 my $want = $t->unlz4(($t->stored($last))[0]);
-my $into = $t->data_dir . '/pg_wal/RECOVERYXLOG';
-$takes = seconds { is_exit($t->fetch($last, 'pg_wal/RECOVERYXLOG'), 0, 'fetch, undisturbed') };
-($hits, $wrong) = (0, 0);
-for (1 .. $rounds)
-{
+my @fetch = ('fetch', $last, 'pg_wal/RECOVERYXLOG');
+my $into = $t->data_dir . "/$fetch[2]";
+my $fetched = 0;
+$takes = duration($cwd, @fetch);
+kill_often('fetch', $takes, sub {
+	my ($moment) = @_;
+	my @wrong;
 	unlink $into;
-	my $rc = $t->kill_pitr(lots($takes * 1.1), $cwd, 'fetch', $last, 'pg_wal/RECOVERYXLOG');
-	$hits++ if $rc == 137;
-	$wrong++ if -e $into ? slurp($into) ne $want : $rc == 0;
-	$wrong++ if $t->fetch($last, 'pg_wal/RECOVERYXLOG')->[0] != 0 || slurp($into) ne $want;
-}
+	my $rc = $t->kill_pitr($moment, $cwd, @fetch);
+	$fetched++ if $rc == 137;
+	push @wrong, 'what is there is not whole' if -e $into && slurp($into) ne $want;
+	push @wrong, 'a false success' if $rc == 0 && !-e $into;
+	my $again = $t->pitr($cwd, @fetch);
+	push @wrong, "the rerun: $again->[0] $again->[2]" if $again->[0] != 0 || slurp($into) ne $want;
+	return ($rc, @wrong);
+});
 unlink $into;
-is($wrong, 0, "fetch: $hits of $rounds killed: all or nothing, and the rerun succeeds");
 # leavings of the killed ones must not grow without end, nor disturb the server
 my @leavings = grep { !m{/(?:[0-9A-F]{24}|archive_status|summaries|[0-9A-F]{8}\.history|\S+\.backup)$} }
   glob($t->data_dir . '/pg_wal/* ' . $t->data_dir . '/pg_wal/.[!.]*');
-cmp_ok(scalar(@leavings), '<=', $hits, 'fetch: at most one leaving for each kill') or diag("@leavings");
+cmp_ok(scalar(@leavings), '<=', $fetched, 'fetch: at most one leaving for each kill')
+  or diag("@leavings");
 unlink @leavings;
 
 # ---- backup
 
-$takes = seconds { $t->backup };
-($hits, $wrong) = (0, 0);
-for my $i (1 .. $rounds)
-{
+$takes = duration({}, 'backup');
+kill_often('backup', $takes, sub {
+	my ($moment) = @_;
+	my @wrong;
 	my %before = map { $_ => 1 } $t->labels;
-	my $rc = $t->kill_pitr(lots($takes * 1.05), {}, 'backup');
-	$hits++ if $rc == 137;
+	my $rc = $t->kill_pitr($moment, {}, 'backup');
 	my @new = grep { !$before{$_} } $t->labels;
-	$wrong++ if $rc == 0 && @new != 1;
+	push @wrong, 'a false success' if $rc == 0 && @new != 1;
 	# killed or not, what counts as a backup must be one
 	for my $label (@new)
 	{
 		my $dir = PostgreSQL::Test::Utils::tempdir('check') . '/data';
 		my $r = $t->pitr('restore', '--data-directory', $dir, '--backup', $label);
-		$wrong++ if $r->[0] != 0 || !$t->verify_files($dir, $label);
+		push @wrong, "what counts as a backup is none: $r->[0] $r->[2]"
+		  if $r->[0] != 0 || !$t->verify_files($dir, $label);
 		system('rm', '-rf', $dir);
 	}
-	# a rerun each time in the short form costs little; in the long form a sample is enough
-	next if long_form() && $i % 10;
-	$wrong++ if $t->pitr('backup')->[0] != 0;
-}
-is($wrong, 0, "backup: $hits of $rounds killed: none counts that is not whole, the rerun succeeds");
+	my $again = $t->pitr('backup');
+	push @wrong, "the rerun: $again->[0] $again->[2]" if $again->[0] != 0;
+	# so that hundreds do not fill the disk
+	system('rm', '-rf', map { $t->prefix . "/base/$_" } grep { !$before{$_} } $t->labels);
+	return ($rc, @wrong);
+});
 $t->sql("INSERT INTO t VALUES (" . ++$acknowledged . ", 'last')");
 $t->archive;
 $label = $t->backup;
@@ -161,50 +198,52 @@ $t->archive;
 
 my $rows = $t->fingerprint('t');
 is((split / /, $rows)[0], $acknowledged, 'every acknowledged row is in the table');
-my @args = ('--target-action', 'promote', '--backup', $label);
-my $copy;
-$takes = seconds { $copy = $t->restore('undisturbed', @args) };
-system('rm', '-rf', $copy->data_dir);
-($hits, $wrong) = (0, 0);
-for my $i (1 .. $rounds)
+my $dir = "$t->{base}/restored";
+my @restore = ('restore', '--data-directory', $dir, '--target-action', 'promote', '--backup', $label);
+
+sub anything_in
 {
-	my $dir = "$t->{base}/restored";
-	my $rc = $t->kill_pitr(lots($takes * 1.05), {}, 'restore', '--data-directory', $dir, @args);
-	$hits++ if $rc == 137;
-	my $startable = -e "$dir/global/pg_control";
-	my @rerun = -d $dir && glob("$dir/*") ? ($i % 2 ? '--delta' : '--force') : ();
-	# killed behind the end of the work, it is a whole data directory
-	$wrong++ if $rc == 0 && !$startable;
-	$wrong++ if $startable && $rc == 137 && !$t->verify_files($dir, $label);
-	my $again = $t->pitr('restore', '--data-directory', $dir, @args, @rerun);
-	if ($again->[0] != 0)
-	{
-		diag("rerun @rerun: exit $again->[0]: $again->[2]");
-		$wrong++;
-	}
-	elsif (!$t->verify_files($dir, $label))
-	{
-		$wrong++;
-	}
-	elsif ($i % 10 == 0)
-	{
-		# start every tenth
-		$copy = $t->target("killed$i");
-		rename($dir, $copy->data_dir) or die $!;
-		$t->boot($copy, verify => 0);
-		is($t->fingerprint('t', $copy), $rows, "every acknowledged row, killed at round $i");
-		$t->amcheck($copy);
-		$copy->stop;
-		system('rm', '-rf', $copy->data_dir);
-	}
-	system('rm', '-rf', $dir);
+	my ($dir) = @_;
+	opendir(my $handle, $dir) or return 0;
+	my @names = grep { !/^\.\.?$/ } readdir($handle);
+	return scalar(@names);
 }
-is($wrong, 0, "restore: $hits of $rounds killed: none startable half-way, the rerun succeeds");
+
+sub boots
+{
+	my ($try) = @_;
+	my $copy = $t->target("killed$try");
+	rename($dir, $copy->data_dir) or die $!;
+	$t->boot($copy, verify => 0);
+	is($t->fingerprint('t', $copy), $rows, "every acknowledged row, restored at try $try");
+	$t->amcheck($copy);
+	$copy->stop;
+	system('rm', '-rf', $copy->data_dir);
+	return;
+}
+
+$takes = duration({}, @restore);
+kill_often('restore', $takes, sub {
+	my ($moment, $try) = @_;
+	my @wrong;
+	system('rm', '-rf', $dir);
+	my $rc = $t->kill_pitr($moment, {}, @restore);
+	my $startable = -e "$dir/global/pg_control";
+	push @wrong, 'a false success' if $rc == 0 && !$startable;
+	push @wrong, 'startable, but not whole' if $startable && !$t->verify_files($dir, $label);
+	my @how = anything_in($dir) ? ($try % 2 ? '--delta' : '--force') : ();
+	my $again = $t->pitr(@restore, @how);
+	push @wrong, "the rerun @how: $again->[0] $again->[2]"
+	  if $again->[0] != 0 || !$t->verify_files($dir, $label);
+	boots($try) if !@wrong && $try % 10 == 0;
+	return ($rc, @wrong);
+});
+system('rm', '-rf', $dir);
 
 # ---- the first backup and all the WAL that survived the killings
 
 my ($first) = $t->labels;
-$copy = $t->restore('all', '--target-action', 'promote', '--backup', $first);
+my $copy = $t->restore('all', '--target-action', 'promote', '--backup', $first);
 $t->boot($copy, label => $first);
 is($t->fingerprint('t', $copy), $rows, 'from the first backup, through all WAL: every row');
 $t->amcheck($copy);
