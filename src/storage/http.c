@@ -1,0 +1,442 @@
+#include "storage/http.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/interrupt.h"
+#include "base/mem.h"
+#include "base/version.h"
+
+#define CONNECT_TIMEOUT (10 * CLOCK_SECOND)
+#define STALL_TIMEOUT   (30 * CLOCK_SECOND)
+#define STALL_SPEED     1024L /* bytes a second */
+#define POLL_MS         200   /* how soon a signal is seen */
+#define IDLE_LIFE       5L    /* seconds; AWS closes idle connections at about this age */
+#define EXPECT_FROM     (2u << 20) /* bodies so large wait for the server's "100 Continue" */
+#define EXPECT_WAIT_MS  500L
+#define MAX_HEADERS     65536
+
+/* A connection and what drives it. The multi handle owns the connection cache, so one of them goes
+ * with each easy handle. */
+typedef struct Slot {
+    CURLM *multi;
+    CURL *easy;
+    struct Slot *next;
+} Slot;
+
+struct HttpClient {
+    char *ca_file;
+    int64_t connect_timeout, stall_timeout;
+    bool no_proxy;
+    pthread_mutex_t lock; /* of what follows */
+    Slot *idle;
+    bool no_expect; /* the server doesn't answer "Expect: 100-continue" */
+};
+
+struct HttpStream {
+    HttpClient *client;
+    Slot *slot;
+    const HttpRequest *request;
+    HttpResponse *response;
+    struct curl_slist *headers;
+    char host[300];
+    char reason[CURL_ERROR_SIZE];
+    size_t sent;
+    bool expects, continued;
+    bool have_headers, done, paused;
+    CURLcode result;
+    /* The reader's memory comes first, the rest waits in `stash`. */
+    char *want;
+    size_t want_len;
+    Buf stash;
+    size_t stash_at;
+};
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+static void start_curl(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+HttpClient *http_client_new(const HttpOptions *options, Error *err)
+{
+    pthread_once(&curl_once, start_curl);
+    if (options->ca_file && access(options->ca_file, R_OK) != 0) {
+        error_errno(err, ERR_USAGE, "can't read ca-file %s", options->ca_file);
+        return NULL;
+    }
+    HttpClient *client = MEM_NEW(HttpClient);
+    client->ca_file = mem_strdup(options->ca_file);
+    client->connect_timeout =
+        options->connect_timeout ? options->connect_timeout : CONNECT_TIMEOUT;
+    client->stall_timeout = options->stall_timeout ? options->stall_timeout : STALL_TIMEOUT;
+    client->no_proxy = options->no_proxy;
+    pthread_mutex_init(&client->lock, NULL);
+    return client;
+}
+
+static void free_slot(Slot *slot)
+{
+    if (slot->easy)
+        curl_easy_cleanup(slot->easy);
+    if (slot->multi)
+        curl_multi_cleanup(slot->multi);
+    free(slot);
+}
+
+void http_client_free(HttpClient *client)
+{
+    if (!client)
+        return;
+    while (client->idle) {
+        Slot *slot = client->idle;
+        client->idle = slot->next;
+        free_slot(slot);
+    }
+    pthread_mutex_destroy(&client->lock);
+    free(client->ca_file);
+    free(client);
+}
+
+/* The slot used last comes first: its connection is the most likely to be alive. */
+static Slot *take_slot(HttpClient *client, bool *no_expect)
+{
+    pthread_mutex_lock(&client->lock);
+    Slot *slot = client->idle;
+    if (slot)
+        client->idle = slot->next;
+    *no_expect = client->no_expect;
+    pthread_mutex_unlock(&client->lock);
+    if (slot)
+        return slot;
+    slot = MEM_NEW(Slot);
+    slot->multi = curl_multi_init();
+    slot->easy = curl_easy_init();
+    if (slot->multi && slot->easy) {
+        curl_multi_setopt(slot->multi, CURLMOPT_MAXCONNECTS, 2L);
+        return slot;
+    }
+    free_slot(slot);
+    return NULL;
+}
+
+static void give_slot(HttpClient *client, Slot *slot, bool no_expect)
+{
+    pthread_mutex_lock(&client->lock);
+    slot->next = client->idle;
+    client->idle = slot;
+    client->no_expect |= no_expect;
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* --- libcurl's callbacks ----------------------------------------------------------------------- */
+
+static size_t on_send(char *to, size_t size, size_t count, void *arg)
+{
+    HttpStream *s = arg;
+    size_t room = size * count, left = s->request->body_len - s->sent;
+    size_t n = left < room ? left : room;
+    if (n)
+        memcpy(to, (const char *)s->request->body + s->sent, n);
+    s->sent += n;
+    return n;
+}
+
+/* A reused connection that turns out dead makes libcurl send the body again on a new one. */
+static int on_rewind(void *arg, curl_off_t offset, int origin)
+{
+    HttpStream *s = arg;
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > s->request->body_len)
+        return CURL_SEEKFUNC_FAIL;
+    s->sent = (size_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static bool keep_header(HttpResponse *response, const char *line, size_t len)
+{
+    const char *colon = memchr(line, ':', len);
+    if (!colon)
+        return true;
+    size_t at = response->headers.len;
+    if (!buf_append(&response->headers, line, len) || !buf_putc(&response->headers, '\n'))
+        return false;
+    for (size_t i = 0; i < (size_t)(colon - line); i++) {
+        char *c = response->headers.data + at + i;
+        if (*c >= 'A' && *c <= 'Z')
+            *c += 'a' - 'A';
+    }
+    return true;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    HttpStream *s = arg;
+    size_t len = size * count, given = len;
+    while (len && (line[len - 1] == '\r' || line[len - 1] == '\n'))
+        len--;
+    if (len >= 12 && strncmp(line, "HTTP/", 5) == 0) { /* "HTTP/1.1 200", also of a 100 before it */
+        buf_clear(&s->response->headers);
+        s->response->status = atoi(line + 9);
+        s->continued |= s->response->status == 100;
+        return given;
+    }
+    if (len == 0) {
+        s->have_headers |= s->response->status >= 200;
+        return given;
+    }
+    return keep_header(s->response, line, len) ? given : 0;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    HttpStream *s = arg;
+    size_t len = size * count, n = len < s->want_len ? len : s->want_len;
+    if (s->stash_at < s->stash.len) {
+        s->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    if (n)
+        memcpy(s->want, data, n);
+    s->want += n;
+    s->want_len -= n;
+    buf_clear(&s->stash);
+    s->stash_at = 0;
+    buf_append(&s->stash, data + n, len - n);
+    return len;
+}
+
+/* --- one exchange ------------------------------------------------------------------------------ */
+
+static void add_header(HttpStream *s, const char *line)
+{
+    struct curl_slist *list = curl_slist_append(s->headers, line);
+    if (list)
+        s->headers = list;
+}
+
+static void set_method(HttpStream *s)
+{
+    const HttpRequest *r = s->request;
+    CURL *easy = s->slot->easy;
+    if (strcmp(r->method, "HEAD") == 0) {
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    } else if (strcmp(r->method, "PUT") == 0 || strcmp(r->method, "POST") == 0) {
+        curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+        curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_len);
+    } else {
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+    }
+}
+
+static void set_limits(HttpStream *s)
+{
+    const HttpClient *client = s->client;
+    CURL *easy = s->slot->easy;
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(client->connect_timeout / 1000));
+    if (!s->request->patient) {
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, STALL_SPEED);
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME,
+                         (long)((client->stall_timeout + CLOCK_SECOND - 1) / CLOCK_SECOND));
+    }
+    if (s->request->timeout)
+        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(s->request->timeout / 1000 + 1));
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L << 10);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
+    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_LIFE);
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 10L);
+    curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, s->request->fresh ? 1L : 0L);
+}
+
+static void set_up(HttpStream *s, bool no_expect)
+{
+    CURL *easy = s->slot->easy;
+    curl_easy_reset(easy);
+    for (size_t i = 0; i < s->request->header_count; i++)
+        add_header(s, s->request->headers[i]);
+    s->expects = s->request->body_len >= EXPECT_FROM && !no_expect;
+    add_header(s, s->expects ? "Expect: 100-continue" : "Expect:");
+    curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
+    curl_easy_setopt(easy, CURLOPT_URL, s->request->url);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, s->headers);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "pitr/" PITR_VERSION);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, s->reason);
+    if (s->client->ca_file)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, s->client->ca_file);
+    if (s->client->no_proxy)
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_READDATA, s);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, s);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, s);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, s);
+    set_method(s);
+    set_limits(s);
+}
+
+static bool hopeless(CURLcode code)
+{
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE ||
+           code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL ||
+           code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_ENGINE_NOTFOUND;
+}
+
+static bool transport_error(const HttpStream *s, bool *transient, Error *err)
+{
+    *transient = !hopeless(s->result);
+    error_set(err, ERR_REPO, "%s: %s", s->host,
+              s->reason[0] ? s->reason : curl_easy_strerror(s->result));
+    if (s->result == CURLE_PEER_FAILED_VERIFICATION)
+        error_hint(err, "the server's certificate is not trusted: for a private authority set "
+                        "ca-file to its certificate (PEM); is the host's name in the certificate?");
+    else if (s->result == CURLE_COULDNT_RESOLVE_HOST)
+        error_hint(err, "is the endpoint or region right, does name resolution work on this host?");
+    return false;
+}
+
+/* Lets libcurl work once; false when the transfer has failed. */
+static bool step(HttpStream *s, bool wait, bool *transient, Error *err)
+{
+    int running, left;
+    CURLMsg *msg;
+    if (wait)
+        curl_multi_poll(s->slot->multi, NULL, 0, POLL_MS, NULL);
+    if (!interrupt_check(err)) {
+        *transient = false;
+        return false;
+    }
+    curl_multi_perform(s->slot->multi, &running);
+    while ((msg = curl_multi_info_read(s->slot->multi, &left)) != NULL) {
+        if (msg->msg != CURLMSG_DONE)
+            continue;
+        s->done = true;
+        s->result = msg->data.result;
+    }
+    return !s->done || s->result == CURLE_OK || transport_error(s, transient, err);
+}
+
+void http_stream_close(HttpStream *s)
+{
+    if (!s)
+        return;
+    curl_multi_remove_handle(s->slot->multi, s->slot->easy);
+    curl_easy_setopt(s->slot->easy, CURLOPT_ERRORBUFFER, NULL);
+    bool unanswered = s->expects && !s->continued && s->done && s->result == CURLE_OK &&
+                      s->response->status < 300;
+    give_slot(s->client, s->slot, unanswered);
+    curl_slist_free_all(s->headers);
+    buf_free(&s->stash);
+    free(s);
+}
+
+HttpStream *http_stream_open(HttpClient *client, const HttpRequest *request, HttpResponse *response,
+                             bool *transient, Error *err)
+{
+    bool no_expect;
+    Slot *slot = take_slot(client, &no_expect);
+    if (!slot) {
+        *transient = false;
+        error_set(err, ERR_INTERNAL, "libcurl can't be set up");
+        return NULL;
+    }
+    *response = (HttpResponse){0};
+    buf_init_max(&response->headers, MAX_HEADERS);
+    HttpStream *s = MEM_NEW(HttpStream);
+    *s = (HttpStream){.client = client, .slot = slot, .request = request, .response = response};
+    http_host(request->url, s->host, sizeof(s->host));
+    set_up(s, no_expect);
+    curl_multi_add_handle(slot->multi, slot->easy);
+    bool ok = step(s, false, transient, err);
+    while (ok && !s->have_headers && !s->done)
+        ok = step(s, true, transient, err);
+    if (ok && !s->have_headers) {
+        *transient = true;
+        ok = error_set(err, ERR_REPO, "%s: the answer has no status line", s->host);
+    }
+    if (ok)
+        return s;
+    http_stream_close(s);
+    http_response_free(response);
+    return NULL;
+}
+
+static size_t take_stash(HttpStream *s, void *data, size_t len)
+{
+    size_t n = s->stash.len - s->stash_at;
+    n = n < len ? n : len;
+    if (n)
+        memcpy(data, s->stash.data + s->stash_at, n);
+    s->stash_at += n;
+    return n;
+}
+
+bool http_stream_read(HttpStream *s, void *data, size_t len, size_t *got, bool *transient,
+                      Error *err)
+{
+    *got = take_stash(s, data, len);
+    if (*got || !len)
+        return true;
+    if (s->done && s->result != CURLE_OK)
+        return transport_error(s, transient, err);
+    s->want = data;
+    s->want_len = len;
+    if (s->paused) {
+        s->paused = false;
+        curl_easy_pause(s->slot->easy, CURLPAUSE_CONT); /* may deliver at once */
+    }
+    bool ok = true;
+    for (bool wait = false; ok && s->want_len == len && !s->done; wait = true)
+        ok = step(s, wait, transient, err);
+    *got = len - s->want_len;
+    s->want_len = 0;
+    /* What came before a failure is good; the failure is told by the next call. */
+    return ok || (*got > 0 && s->done);
+}
+
+bool http_exchange(HttpClient *client, const HttpRequest *request, size_t max_body,
+                   HttpResponse *response, bool *transient, Error *err)
+{
+    char chunk[16384];
+    size_t got = 0;
+    HttpStream *s = http_stream_open(client, request, response, transient, err);
+    if (!s)
+        return false;
+    buf_init_max(&response->body, max_body);
+    bool ok;
+    do {
+        ok = http_stream_read(s, chunk, sizeof(chunk), &got, transient, err);
+        if (ok && !buf_append(&response->body, chunk, got)) {
+            *transient = false;
+            ok = error_set(err, ERR_REPO, "%s: the answer is larger than it may be", s->host);
+        }
+    } while (ok && got > 0);
+    http_stream_close(s);
+    if (!ok)
+        http_response_free(response);
+    return ok;
+}
+
+void http_response_free(HttpResponse *response)
+{
+    buf_free(&response->headers);
+    buf_free(&response->body);
+}
