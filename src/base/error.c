@@ -15,6 +15,7 @@ bool error_set(Error *err, ErrorCode code, const char *fmt, ...)
     va_end(ap);
     memcpy(err->message, message, sizeof(message));
     err->code = code;
+    err->denied = false;
     err->hint[0] = '\0';
     return false;
 }
@@ -31,6 +32,7 @@ bool error_errno(Error *err, ErrorCode code, const char *fmt, ...)
         snprintf(message + n, sizeof(message) - (size_t)n, ": %s", strerror(saved));
     memcpy(err->message, message, sizeof(message));
     err->code = code;
+    err->denied = false;
     err->hint[0] = '\0';
     errno = saved;
     return false;
@@ -65,6 +67,7 @@ bool error_prefix(Error *err, const char *fmt, ...)
 void error_clear(Error *err)
 {
     err->code = ERR_NONE;
+    err->denied = false;
     err->message[0] = '\0';
     err->hint[0] = '\0';
 }

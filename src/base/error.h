@@ -25,6 +25,7 @@ typedef enum ErrorCode {
 
 typedef struct Error {
     ErrorCode code;
+    bool denied; /* ERR_REPO: the store answered that these credentials may not do this */
     char message[1536];
     char hint[1024]; /* what a person can do; empty if nothing is known */
 } Error;

@@ -35,6 +35,7 @@ typedef struct BackupRun {
     ManifestStore *manifest;
     Progress *progress;
     Instant begun, streaming_since;
+    bool blind; /* listing is not permitted: the server waits for its WAL to be archived */
     bool wal_seen; /* some WAL of the time before the start has arrived, or was missed aloud */
     bool begun_stored;
 } BackupRun;
@@ -174,6 +175,26 @@ static bool connect_server(BackupRun *r, Error *err)
     return check_archiving(r, err);
 }
 
+/* The arrival of WAL is seen by listing. Credentials that may only write leave it to the server,
+ * whose archive_command says so with its exit code. */
+static bool check_listing(BackupRun *r, Error *err)
+{
+    bool any;
+    if (walkey_any(r->repo, &any, err))
+        return true;
+    if (!err->denied)
+        return false;
+    if (r->backup.from_standby) {
+        error_set(err, ERR_REPO, "these credentials may not list repository %s, so that nobody would "
+                  "see whether the WAL of a backup from a standby arrives", r->repo->name);
+        return error_hint(err, "permit s3:ListBucket for the prefix, or back up the primary");
+    }
+    log_info("repository %s may not be listed with these credentials: the server is asked to wait "
+             "until it has archived the backup's WAL", r->repo->name);
+    r->blind = r->wal_seen = true;
+    return true;
+}
+
 static bool take_label(BackupRun *r, Error *err)
 {
     char host[256] = "";
@@ -181,7 +202,7 @@ static bool take_label(BackupRun *r, Error *err)
     r->backup.host = mem_strdup(host);
     r->backup.pitr_version = mem_strdup(PITR_VERSION);
     r->backup.pack_size = (size_t)config_number(r->config, OPT_PACK_SIZE);
-    if (!storage_prepare(r->repo->storage, err) ||
+    if (!storage_prepare(r->repo->storage, err) || !check_listing(r, err) ||
         !catalog_begin(r->repo, r->begun, r->backup.label, err))
         return false;
     r->begun_stored = true;
@@ -233,6 +254,7 @@ static bool stream(BackupRun *r, Error *err)
     BaseBackupOptions options = {
         .label = label,
         .fast_checkpoint = config_choice(r->config, OPT_CHECKPOINT) == 0,
+        .wait = r->blind,
         .max_rate = (uint32_t)(config_number(r->config, OPT_MAX_RATE) / 1024)};
     BaseBackupResult result = {0};
     bool ok = basebackup_run(r->conn, &options, &sink, &result, err);
@@ -266,6 +288,8 @@ static bool wait_for_wal(BackupRun *r, Error *err)
 {
     int seconds = 0;
     const Backup *b = &r->backup;
+    if (r->blind) /* the server has waited */
+        return true;
     if (walchain_wait(r->repo, b->stop_tli, b->start_lsn, b->stop_lsn, b->segsize,
                       config_number(r->config, OPT_ARCHIVE_TIMEOUT), tell_wait, &seconds, err))
         return true;

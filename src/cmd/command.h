@@ -25,6 +25,7 @@ int cmd_backup(const Config *config);
 int cmd_restore(const Config *config);
 int cmd_info(const Config *config);
 int cmd_config(const Config *config);
+int cmd_check(const Config *config);
 
 /* PostgreSQL takes 1 for "absent" and goes on, and stops at anything from 126 up: every failure of
  * fetch is 200 + code. */

@@ -9,11 +9,18 @@
 
 bool context_open_repos(const Config *config, Repos *repos, Error *err)
 {
+    Instant as_of = 0;
+    bool had_zone;
+    const char *repo_time = config_text(config, OPT_REPO_TIME);
     repos->count = 0;
+    if (repo_time && !clock_parse_target(repo_time, &as_of, &had_zone, err))
+        return error_prefix(err, "repo-time");
     for (int i = 0; i < config_repo_count(config); i++) {
-        Repo *repo = repo_open(config_repo_name(config, i), config_repo_text(config, i, OPT_URL),
-                               config_cluster(config), config_repo_flag(config, i, OPT_REQUIRED),
-                               err);
+        StorageOptions options;
+        storage_options(config, i, &options);
+        options.as_of = as_of;
+        Repo *repo = repo_open(&options, config_cluster(config),
+                               config_repo_flag(config, i, OPT_REQUIRED), err);
         if (!repo) {
             context_close_repos(repos);
             return false;

@@ -285,6 +285,16 @@ static bool fetch(Fetch *f, Error *err)
     return false;
 }
 
+/* The store's own patience must not outlast that of PostgreSQL's caller. */
+static void limit_patience(Fetch *f)
+{
+    int64_t limit = config_number(f->config, OPT_FETCH_TIMEOUT);
+    if (f->mode == MODE_STANDBY && limit > STANDBY_RETRY)
+        limit = STANDBY_RETRY;
+    for (int i = 0; i < f->repos.count && f->mode != MODE_OTHER; i++)
+        storage_set_deadline(f->repos.repo[i]->storage, clock_now() + limit);
+}
+
 static bool prepare(Fetch *f, Error *err)
 {
     ControlFile control;
@@ -298,6 +308,7 @@ static bool prepare(Fetch *f, Error *err)
     f->mode = has_file(f->data, "standby.signal")    ? MODE_STANDBY
               : has_file(f->data, "recovery.signal") ? MODE_RECOVERY
                                                      : MODE_OTHER;
+    limit_patience(f);
     return true;
 }
 

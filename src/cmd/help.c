@@ -41,6 +41,14 @@ static const Command commands[] = {
      "  pitr info\n"
      "  pitr info --json\n",
      NULL},
+    {"check", CMD_CHECK, cmd_check, "",
+     "can the repositories be used, does a setting of theirs harm what is stored?",
+     "Tries writing (one small probe object), listing and reading, and looks at versioning, Object\n"
+     "Lock and lifecycle rules. Exits 1 if something was found that would lose backups or WAL.\n"
+     "\n"
+     "  pitr check\n"
+     "  pitr check --repo offsite --json\n",
+     NULL},
     {"config", CMD_CONFIG, cmd_config, "", "print each effective option and where it came from",
      "  pitr config\n",
      NULL},

@@ -72,8 +72,16 @@ static bool choose_system(RestoreRun *run, Error *err)
 
 static bool make_plan(RestoreRun *run, Error *err)
 {
-    return choose_system(run, err) && plan_make(&run->plan, run->repo, &run->request, err) &&
-           unpack_check(run->repo, run->plan.backup, err);
+    bool waited = false;
+    do {
+        if (waited)
+            free_plan(run);
+        if (!choose_system(run, err) ||
+            (!plan_make(&run->plan, run->repo, &run->request, err) && !run->plan.cold) ||
+            !restore_thaw(run, &waited, err))
+            return false;
+    } while (waited);
+    return unpack_check(run->repo, run->plan.backup, err);
 }
 
 /* The first repository that the restore can be made from. */

@@ -1,8 +1,8 @@
 /*
  * restore.h: between the files of `pitr restore`: restore.c (the order of things),
  * restore_options.c (what is asked for), restore_dirs.c (the directories, before and while they are
- * changed), restore_finish.c (what a restored data directory needs beside the backup's files) and
- * restore_show.c (the plan for people and programs).
+ * changed), restore_finish.c (what a restored data directory needs beside the backup's files),
+ * restore_thaw.c (objects that must be thawed first) and restore_show.c (the plan for people and programs).
  */
 #ifndef PITR_CMD_RESTORE_H
 #define PITR_CMD_RESTORE_H
@@ -56,6 +56,10 @@ bool restore_remove_marker(const RestoreRun *run, Error *err);
 
 /* Tablespace links and map, manifest, recovery configuration, last partial segment, owners. */
 bool restore_finish(RestoreRun *run, Error *err);
+
+/* Refuses a plan whose objects are cold, or with --thaw asks for them and waits. *waited: the plan
+ * must be made again. */
+bool restore_thaw(RestoreRun *run, bool *waited, Error *err);
 
 /* Prints the plan on stdout, as text or (with the result, if it is done) as JSON. */
 void restore_show_plan(const RestoreRun *run);

@@ -131,6 +131,20 @@ static void add_argument(Buf *command, const char *option, const char *value)
     recovery_command_arg(command, value);
 }
 
+/* What is not in the file must travel with the command: the server has another environment. */
+static void add_repo_arguments(Buf *command, const Config *c)
+{
+    for (int id = 0; id < OPT_COUNT; id++) {
+        const OptionDef *def = option_def((OptionId)id);
+        const char *origin = config_origin(c, (OptionId)id, 0);
+        if ((def->sections & SECTION_REPO) && (def->commands & CMD_FETCH) &&
+            (strstr(origin, "command line") || strstr(origin, "environment")))
+            add_argument(command, def->name, config_repo_text(c, 0, (OptionId)id));
+    }
+    if (config_text(c, OPT_REPO_TIME))
+        add_argument(command, "repo-time", config_text(c, OPT_REPO_TIME));
+}
+
 bool restore_make_command(RestoreRun *run, Error *err)
 {
     const Config *c = run->config;
@@ -153,10 +167,7 @@ bool restore_make_command(RestoreRun *run, Error *err)
     add_argument(&command, "cluster", config_cluster(c));
     if (config_text(c, OPT_REPO))
         add_argument(&command, "repo", config_text(c, OPT_REPO));
-    /* What is not in the file must travel with the command: the server has another environment. */
-    if (strstr(config_origin(c, OPT_URL, 0), "command line") ||
-        strstr(config_origin(c, OPT_URL, 0), "environment"))
-        add_argument(&command, "url", config_repo_text(c, 0, OPT_URL));
+    add_repo_arguments(&command, c);
     buf_puts(&command, " fetch %f %p");
     run->restore_command = buf_detach(&command);
     if (strlen(run->restore_command) > COMMAND_LIMIT) {

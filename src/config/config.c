@@ -459,6 +459,11 @@ bool config_repo_flag(const Config *c, int repo, OptionId id)
     return value_of(c, id, repo).number != 0;
 }
 
+int64_t config_repo_number(const Config *c, int repo, OptionId id)
+{
+    return value_of(c, id, repo).number;
+}
+
 int config_choice(const Config *c, OptionId id)
 {
     OptionValue v = value_of(c, id, -1);

@@ -38,6 +38,7 @@ bool config_flag(const Config *config, OptionId id);
 int64_t config_number(const Config *config, OptionId id);
 const char *config_repo_text(const Config *config, int repo, OptionId id);
 bool config_repo_flag(const Config *config, int repo, OptionId id);
+int64_t config_repo_number(const Config *config, int repo, OptionId id);
 
 /* The index of the value in the option's `values`; -1 if it has none. */
 int config_choice(const Config *config, OptionId id);

@@ -23,6 +23,23 @@ typedef enum OptionId {
     OPT_WORKERS,
     OPT_URL,
     OPT_REQUIRED,
+    OPT_ENDPOINT,
+    OPT_REGION,
+    OPT_CA_FILE,
+    OPT_ADDRESSING,
+    OPT_PROFILE,
+    OPT_CREDENTIALS_FILE,
+    OPT_STORAGE_CLASS,
+    OPT_SSE,
+    OPT_KMS_KEY,
+    OPT_TAGS,
+    OPT_REQUESTER_PAYS,
+    OPT_IO_TIMEOUT,
+    OPT_SIGN_PAYLOAD,
+    OPT_UPLOAD_CHECKSUM,
+    OPT_PART_SIZE,
+    OPT_MAX_PARTS,
+    OPT_REPO_TIME,
     OPT_DATA_DIRECTORY,
     OPT_CONNINFO,
     OPT_STATE_DIRECTORY,
@@ -50,6 +67,8 @@ typedef enum OptionId {
     OPT_FORCE,
     OPT_ALLOW_DAMAGED,
     OPT_DRY_RUN,
+    OPT_THAW,
+    OPT_THAW_TIER,
     OPT_COUNT
 } OptionId;
 
@@ -78,7 +97,8 @@ typedef enum CommandBit {
     CMD_RESTORE = 8,
     CMD_INFO = 16,
     CMD_CONFIG = 32,
-    CMD_ALL = 63,
+    CMD_CHECK = 64,
+    CMD_ALL = 127,
 } CommandBit;
 
 typedef struct OptionDef {

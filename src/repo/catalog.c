@@ -9,8 +9,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/version.h"
+#include "stream/digest.h"
 
 #define JSON_LIMIT (16u * 1024 * 1024)
+#define JSON_FORM  JSON_INDENT(2)
 
 void backup_free(Backup *b)
 {
@@ -189,7 +191,7 @@ static bool put_json(Repo *repo, const char *label, const char *name, json_t *js
 {
     char key[REPO_MAX_KEY];
     repo_key(repo, key, "base/%s/%s", label, name);
-    char *text = json_dumps(json, JSON_INDENT(2));
+    char *text = json_dumps(json, JSON_FORM);
     json_decref(json);
     if (!text)
         return error_set(err, ERR_INTERNAL, "can't write %s as JSON", name);
@@ -220,14 +222,23 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
 
 bool catalog_finish(Repo *repo, const Backup *backup, Error *err)
 {
+    char key[REPO_MAX_KEY], hex[SHA256_HEX];
+    uint8_t digest[SHA256_BYTES];
     bool existed;
-    if (!put_json(repo, backup->label, "backup.json", backup_to_json(backup), &existed, err))
-        return false;
-    return !existed || error_set(err, ERR_REPO, "backup %s exists already", backup->label);
+    repo_key(repo, key, "base/%s/backup.json", backup->label);
+    json_t *json = backup_to_json(backup);
+    char *text = json_dumps(json, JSON_FORM);
+    if (text) {
+        sha256(text, strlen(text), digest);
+        sha256_hex(digest, hex);
+    }
+    free(text);
+    return put_json(repo, backup->label, "backup.json", json, &existed, err) &&
+           (!existed || repo_own_object(repo, key, hex, err));
 }
 
 typedef struct DiscardState {
-    char (*keys)[REPO_MAX_KEY];
+    char **keys;
     size_t count, room;
 } DiscardState;
 
@@ -236,10 +247,10 @@ static bool discard_one(void *ctx, const StorageObject *object, bool *stop, Erro
     (void)stop;
     (void)err;
     DiscardState *s = ctx;
-    if (strlen(object->key) >= REPO_MAX_KEY)
+    if (strstr(object->key, "/begin.json")) /* goes last */
         return true;
     MEM_GROW(s->keys, s->count, s->room);
-    snprintf(s->keys[s->count++], REPO_MAX_KEY, "%s", object->key);
+    s->keys[s->count++] = mem_strdup(object->key);
     return true;
 }
 
@@ -252,9 +263,8 @@ void catalog_discard(Repo *repo, const char *label)
     bool ok = storage_list(repo->storage, prefix, NULL, discard_one, &s, &err);
     /* It may be there although storing it failed: while it is, the rest belongs to a backup. */
     repo_key(repo, prefix, "base/%s/backup.json", label);
-    ok = ok && storage_delete(repo->storage, prefix, &err);
-    for (size_t i = s.count; ok && i-- > 0;)
-        ok = strstr(s.keys[i], "/begin.json") || storage_delete(repo->storage, s.keys[i], &err);
+    ok = ok && storage_delete(repo->storage, prefix, &err) &&
+         storage_delete_many(repo->storage, (const char *const *)s.keys, s.count, &err);
     repo_key(repo, prefix, "base/%s/begin.json", label);
     ok = ok && storage_delete(repo->storage, prefix, &err);
     if (!ok) {
@@ -262,6 +272,8 @@ void catalog_discard(Repo *repo, const char *label)
                  label);
         log_debug("%s", err.message);
     }
+    for (size_t i = 0; i < s.count; i++)
+        free(s.keys[i]);
     free(s.keys);
 }
 

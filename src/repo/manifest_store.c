@@ -1,5 +1,6 @@
 #include "repo/manifest_store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -7,6 +8,8 @@
 #include "stream/filter.h"
 
 struct ManifestStore {
+    Repo *repo;
+    char key[REPO_MAX_KEY];
     PackWriter *packs;
     ManifestReader *reader;
     StoragePut *put;
@@ -28,10 +31,12 @@ ManifestStore *manifest_store_begin(Repo *repo, const char *label, PackWriter *w
     if (!packwriter_manifest_sink(w, &sink, err))
         return NULL;
     repo_key(repo, key, "base/%s/backup_manifest.lz4", label);
-    StoragePut *put = storage_put_begin(repo->storage, key, err);
+    StoragePut *put = storage_put_begin(repo->storage, key, 0, err);
     if (!put)
         return NULL;
     ManifestStore *m = MEM_NEW(ManifestStore);
+    m->repo = repo;
+    snprintf(m->key, sizeof(m->key), "%s", key);
     m->packs = w;
     m->put = put;
     m->reader = manifest_open(&sink);
@@ -58,7 +63,7 @@ bool manifest_store_finish(ManifestStore *m, uint64_t *size, char sha256[65], Er
     *size = m->size;
     sha256_hex(m->digest, sha256);
     return storage_put_finish(put, &existed, err) &&
-           (!existed || error_set(err, ERR_REPO, "the backup's manifest is there already"));
+           (!existed || repo_own_object(m->repo, m->key, sha256, err));
 }
 
 void manifest_store_free(ManifestStore *m)

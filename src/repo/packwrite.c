@@ -93,7 +93,7 @@ static bool store_pack(PackWriter *w, PackJob *job, Error *err)
     if (!storage_put(w->options.repo->storage, key, job->stored.data, job->stored.len, &existed,
                      err))
         return false;
-    return !existed || error_set(err, ERR_REPO, "%s is there already", key);
+    return !existed || repo_own_object(w->options.repo, key, job->pack.sha256, err);
 }
 
 static bool index_sink(void *ctx, const void *data, size_t len, Error *err)
@@ -342,7 +342,7 @@ static bool store_index(PackWriter *w, char sha256_text[SHA256_HEX], Error *err)
     if (fflush(w->index) != 0)
         return error_errno(err, ERR_INTERNAL, "can't write a temporary file");
     rewind(w->index);
-    StoragePut *put = storage_put_begin(w->options.repo->storage, key, err);
+    StoragePut *put = storage_put_begin(w->options.repo->storage, key, w->index_size, err);
     if (!put)
         return false;
     Filter *chain = filter_sha256(digest, filter_count(&size, NULL));
@@ -360,7 +360,7 @@ static bool store_index(PackWriter *w, char sha256_text[SHA256_HEX], Error *err)
     }
     sha256_hex(digest, sha256_text);
     return storage_put_finish(put, &existed, err) &&
-           (!existed || error_set(err, ERR_REPO, "%s is there already", key));
+           (!existed || repo_own_object(w->options.repo, key, sha256_text, err));
 }
 
 bool packwriter_finish(PackWriter *w, PackTotals *totals, char index_sha256[65],

@@ -186,7 +186,10 @@ static bool load_chain(Planner *p, const Backup *b)
     plan->last = plan->chain.first + run - 1;
     plan->use_partial = false;
     consider_partial(p, run);
-    return true;
+    size_t cold = walchain_cold(&plan->chain, plan->last);
+    plan->cold = cold > 0;
+    return !plan->cold || error_set(p->err, ERR_REPO, "%zu WAL segments behind backup %s lie in a "
+                                    "cold storage class", cold, b->label);
 }
 
 /* --- targets ----------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ typedef struct Plan {
     uint32_t tli;      /* recovery_target_timeline */
     WalChain chain;    /* from the backup's first segment on */
     uint64_t last;     /* the last segment number that recovery needs, or may use */
+    bool cold;         /* plan_make() failed because WAL must be thawed first */
     bool use_partial;  /* the last one is stored as .partial only and is put into pg_wal */
     /* What recovery is told: not always what was asked for. */
     RecoveryTarget target;

@@ -7,15 +7,15 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "stream/digest.h"
 
-Repo *repo_open(const char *name, const char *url, const char *cluster, bool required, Error *err)
+Repo *repo_open(const StorageOptions *options, const char *cluster, bool required, Error *err)
 {
-    StorageOptions options = {.name = name, .url = url};
-    Storage *storage = storage_open(&options, err);
+    Storage *storage = storage_open(options, err);
     if (!storage)
         return NULL;
     Repo *repo = MEM_NEW(Repo);
-    repo->name = mem_strdup(name);
+    repo->name = mem_strdup(options->name);
     repo->cluster = mem_strdup(cluster);
     repo->required = required;
     repo->storage = storage;
@@ -121,4 +121,19 @@ bool repo_read_through(const Repo *repo, const char *key, Filter *chain, Error *
     } while (ok && got > 0);
     storage_reader_close(reader);
     return ok && (filter_finish(chain, err) || error_prefix(err, "%s", key));
+}
+
+bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Error *err)
+{
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX];
+    uint64_t size;
+    Filter *chain = filter_sha256(digest, filter_count(&size, NULL));
+    bool ok = repo_read_through(repo, key, chain, err);
+    filter_free(chain);
+    if (!ok)
+        return err->denied;
+    sha256_hex(digest, hex);
+    return strcmp(hex, sha256) == 0 ||
+           error_set(err, ERR_REPO, "%s is there already, with other content", key);
 }

@@ -32,8 +32,8 @@ typedef struct Repo {
     char *prefix; /* "v1/<cluster>/<major>-<sysid>/"; NULL: no system yet */
 } Repo;
 
-/* Opens a repository for one cluster; no system is chosen yet. */
-Repo *repo_open(const char *name, const char *url, const char *cluster, bool required, Error *err);
+/* Opens a repository, called as its storage, for one cluster; no system is chosen yet. */
+Repo *repo_open(const StorageOptions *options, const char *cluster, bool required, Error *err);
 void repo_close(Repo *repo);
 
 /* Chooses the system whose keys are meant from now on. */
@@ -51,6 +51,11 @@ bool repo_systems(Repo *repo, RepoSystem **out, size_t *count, Error *err);
 /* Formats "<prefix><text>" into `key`; text is formatted as printf does. */
 void repo_key(const Repo *repo, char key[REPO_MAX_KEY], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* For what a put found under a key that only this run writes: true if the stored object has this
+ * SHA-256 (hexadecimal), because the answer to an earlier attempt was lost, and where it may not be
+ * read. Another content is ERR_REPO. */
+bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Error *err);
 
 /* Pushes a whole object through `chain` and finishes it; the chain stays the caller's. */
 bool repo_read_through(const Repo *repo, const char *key, Filter *chain, Error *err);

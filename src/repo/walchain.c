@@ -75,7 +75,7 @@ static bool load_one(void *ctx, const WalObject *object, bool *stop, Error *err)
     }
     if (partial && link->tli) /* an older timeline's whole segment is what recovery gets */
         return true;
-    *link = (WalLink){.tli = object->name.tli, .partial = partial};
+    *link = (WalLink){.tli = object->name.tli, .partial = partial, .cold = object->cold};
     memcpy(link->hash, object->hash, sizeof(link->hash));
     return true;
 }
@@ -138,6 +138,14 @@ size_t walchain_run(const WalChain *c)
     size_t n = 0;
     while (n < c->count && c->links[n].tli && !c->links[n].partial && !c->links[n].conflict)
         n++;
+    return n;
+}
+
+size_t walchain_cold(const WalChain *c, uint64_t last)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->count && c->first + i <= last; i++)
+        n += c->links[i].cold;
     return n;
 }
 

@@ -17,6 +17,7 @@ typedef struct WalLink {
     uint32_t tli; /* 0: nothing stored for this segment */
     bool conflict; /* several contents */
     bool partial;  /* only a .partial is stored, which recovery is not served */
+    bool cold;     /* in a storage class that must be thawed first */
     char hash[17];
 } WalLink;
 
@@ -39,6 +40,9 @@ void walchain_free(WalChain *chain);
 
 /* The number of segments from `first` on that are stored without a hole, conflicts being holes. */
 size_t walchain_run(const WalChain *chain);
+
+/* How many of the segments up to `last` (a segment number) are cold. */
+size_t walchain_cold(const WalChain *chain, uint64_t last);
 
 /* The object of a stored segment. */
 void walchain_object(const WalChain *chain, uint64_t segno, WalObject *out);

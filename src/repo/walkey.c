@@ -42,6 +42,7 @@ bool walkey_parse(const Repo *repo, const StorageObject *object, WalObject *out)
     snprintf(out->key, sizeof(out->key), "%s", object->key);
     out->stored_size = object->size;
     out->modified = object->modified;
+    out->cold = object->cold;
     return true;
 }
 

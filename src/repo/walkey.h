@@ -16,6 +16,7 @@ typedef struct WalObject {
     WalName name;
     uint64_t stored_size;
     int64_t modified; /* microseconds since 1970, the store's clock */
+    bool cold;        /* see StorageObject */
 } WalObject;
 
 /* The key of a segment, partial or backup history file with a content hash; of a history file. */

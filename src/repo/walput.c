@@ -136,7 +136,7 @@ static bool store_streaming(WalFile *file, Repo *repo, const char *key, bool *ex
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_errno(err, ERR_INTERNAL, "can't open %s", file->path);
-    StoragePut *put = storage_put_begin(repo->storage, key, err);
+    StoragePut *put = storage_put_begin(repo->storage, key, file->size, err);
     if (!put) {
         close(fd);
         return false;
@@ -195,13 +195,13 @@ static bool check_conflict(const WalFile *file, Repo *repo, Error *err)
     if (file->name.kind != WALNAME_SEGMENT)
         return true;
     if (!walkey_find(repo, &file->name, &other, &contents, err))
-        return err->code == ERR_NO;
+        return err->code == ERR_NO || err->denied; /* `check` and fetch would find it */
     return (contents == 1 && strcmp(other.hash, file->hash) == 0) ||
            conflict(file, repo, other.key, err);
 }
 
 /* What is there already counts only if it can be read back: a damaged object of the right name
- * would be worth nothing. */
+ * would be worth nothing. Who may only write must take the name, which says the content. */
 static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error *err)
 {
     WalObject object = {.name = file->name};
@@ -218,7 +218,7 @@ static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error
     if (!ok && err->code == ERR_NO)
         err->code = ERR_REPO; /* it was there a moment ago */
     if (ok || err->code != ERR_DAMAGED)
-        return ok;
+        return ok || err->denied;
     return error_hint(err, "what is stored for %s is damaged: move this object out of the repository "
                            "and the file will be archived anew", file->text);
 }

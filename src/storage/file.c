@@ -111,8 +111,9 @@ static void free_put(FilePut *put)
     free(put);
 }
 
-static void *file_put_begin(void *driver, const char *key, Error *err)
+static void *file_put_begin(void *driver, const char *key, uint64_t expected, Error *err)
 {
+    (void)expected;
     FilePut *put = MEM_NEW(FilePut);
     put->store = driver;
     put->temp.fd = -1;
@@ -184,8 +185,10 @@ static bool missing(const FileStore *store, const char *what, const char *path, 
     return false;
 }
 
-static void *file_reader_open(void *driver, const char *key, uint64_t offset, Error *err)
+static void *file_reader_open(void *driver, const char *key, uint64_t offset, uint64_t length,
+                              Error *err)
 {
+    (void)length; /* the caller reads no further */
     FileStore *store = driver;
     char *path = fs_join(store->root, key);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -229,6 +232,7 @@ static void describe(const struct stat *st, const char *key, StorageObject *obje
     object->key = key;
     object->size = (uint64_t)st->st_size;
     object->modified = (int64_t)st->st_mtim.tv_sec * 1000000 + st->st_mtim.tv_nsec / 1000;
+    object->cold = false;
 }
 
 static bool file_head(void *driver, const char *key, StorageObject *object, Error *err)
@@ -396,6 +400,20 @@ static bool file_remove(void *driver, const char *key, Error *err)
     return ok;
 }
 
+static bool file_check(void *driver, StorageCheckCallback callback, void *ctx, Error *err)
+{
+    FileStore *store = driver;
+    struct stat st;
+    if (stat(store->root, &st) != 0)
+        return repo_errno(err, "look at", store->root);
+    if (access(store->root, W_OK | X_OK) == 0)
+        callback(ctx, FINDING_GOOD, "the directory can be written", NULL);
+    else
+        callback(ctx, FINDING_NOTE, "this user may not write into the directory",
+                 "right for a host that only reads");
+    return true;
+}
+
 const StorageDriver storage_file_driver = {
     .scheme = "file",
     .open = file_open,
@@ -412,4 +430,5 @@ const StorageDriver storage_file_driver = {
     .list = file_list,
     .list_names = file_list_names,
     .remove = file_remove,
+    .check = file_check,
 };

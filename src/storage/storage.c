@@ -22,7 +22,7 @@ struct StorageReader {
     void *state;
 };
 
-static const StorageDriver *const drivers[] = {&storage_file_driver};
+static const StorageDriver *const drivers[] = {&storage_file_driver, &storage_s3_driver};
 
 Storage *storage_open(const StorageOptions *options, Error *err)
 {
@@ -31,6 +31,11 @@ Storage *storage_open(const StorageOptions *options, Error *err)
         size_t len = (size_t)(colon - options->url);
         if (strlen(drivers[i]->scheme) != len || strncmp(drivers[i]->scheme, options->url, len))
             continue;
+        if (options->as_of && !drivers[i]->as_of) {
+            error_set(err, ERR_USAGE, "repository %s: only a versioned bucket can be read as of an "
+                      "earlier moment, %s can't", options->name, options->url);
+            return NULL;
+        }
         void *state = drivers[i]->open(options, err);
         if (!state)
             return NULL;
@@ -40,8 +45,14 @@ Storage *storage_open(const StorageOptions *options, Error *err)
     }
     error_set(err, ERR_USAGE, "repository %s: no such kind of URL: %s", options->name,
               options->url);
-    error_hint(err, "write url = file:///absolute/path");
+    error_hint(err, "write url = file:///absolute/path or url = s3://bucket/prefix");
     return NULL;
+}
+
+void storage_set_deadline(Storage *st, Instant deadline)
+{
+    if (st->driver->set_deadline)
+        st->driver->set_deadline(st->state, deadline);
 }
 
 void storage_close(Storage *st)
@@ -82,7 +93,7 @@ bool storage_put(Storage *st, const char *key, const void *data, size_t len, boo
     if (st->driver->put)
         return check_key(key, false, err) &&
                st->driver->put(st->state, key, data, len, existed, err);
-    StoragePut *put = storage_put_begin(st, key, err);
+    StoragePut *put = storage_put_begin(st, key, len, err);
     if (!put)
         return false;
     if (!storage_put_write(put, data, len, err)) {
@@ -92,11 +103,11 @@ bool storage_put(Storage *st, const char *key, const void *data, size_t len, boo
     return storage_put_finish(put, existed, err);
 }
 
-StoragePut *storage_put_begin(Storage *st, const char *key, Error *err)
+StoragePut *storage_put_begin(Storage *st, const char *key, uint64_t expected, Error *err)
 {
     if (!check_key(key, false, err))
         return NULL;
-    void *state = st->driver->put_begin(st->state, key, err);
+    void *state = st->driver->put_begin(st->state, key, expected, err);
     if (!state)
         return NULL;
     StoragePut *put = MEM_NEW(StoragePut);
@@ -147,7 +158,7 @@ bool storage_get_range(Storage *st, const char *key, uint64_t offset, size_t len
 {
     if (!check_key(key, false, err))
         return false;
-    void *reader = st->driver->reader_open(st->state, key, offset, err);
+    void *reader = st->driver->reader_open(st->state, key, offset, length, err);
     if (!reader)
         return false;
     size_t have = 0, got = 1;
@@ -167,7 +178,7 @@ StorageReader *storage_reader_open(Storage *st, const char *key, Error *err)
 {
     if (!check_key(key, false, err))
         return NULL;
-    void *state = st->driver->reader_open(st->state, key, 0, err);
+    void *state = st->driver->reader_open(st->state, key, 0, 0, err);
     if (!state)
         return NULL;
     StorageReader *reader = MEM_NEW(StorageReader);
@@ -210,4 +221,59 @@ bool storage_list_names(Storage *st, const char *prefix, StorageNameCallback cal
 bool storage_delete(Storage *st, const char *key, Error *err)
 {
     return check_key(key, false, err) && st->driver->remove(st->state, key, err);
+}
+
+bool storage_delete_many(Storage *st, const char *const *keys, size_t count, Error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!check_key(keys[i], false, err))
+            return false;
+    if (st->driver->remove_many)
+        return count == 0 || st->driver->remove_many(st->state, keys, count, err);
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) {
+        Error one;
+        if (!st->driver->remove(st->state, keys[i], &one) && ok) {
+            ok = false;
+            *err = one;
+        }
+    }
+    return ok;
+}
+
+bool storage_thaw(Storage *st, const char *key, const char *tier, int days, bool *ready,
+                  Error *err)
+{
+    *ready = true;
+    return check_key(key, false, err) &&
+           (!st->driver->thaw || st->driver->thaw(st->state, key, tier, days, ready, err));
+}
+
+bool storage_check(Storage *st, StorageCheckCallback callback, void *ctx, Error *err)
+{
+    return !st->driver->check || st->driver->check(st->state, callback, ctx, err);
+}
+
+void storage_options(const Config *config, int repo, StorageOptions *out)
+{
+    *out = (StorageOptions){
+        .name = config_repo_name(config, repo),
+        .url = config_repo_text(config, repo, OPT_URL),
+        .io_timeout = config_repo_number(config, repo, OPT_IO_TIMEOUT),
+        .endpoint = config_repo_text(config, repo, OPT_ENDPOINT),
+        .region = config_repo_text(config, repo, OPT_REGION),
+        .ca_file = config_repo_text(config, repo, OPT_CA_FILE),
+        .profile = config_repo_text(config, repo, OPT_PROFILE),
+        .credentials_file = config_repo_text(config, repo, OPT_CREDENTIALS_FILE),
+        .storage_class = config_repo_text(config, repo, OPT_STORAGE_CLASS),
+        .kms_key = config_repo_text(config, repo, OPT_KMS_KEY),
+        .tags = config_repo_text(config, repo, OPT_TAGS),
+        .addressing = (StorageAddressing)config_repo_number(config, repo, OPT_ADDRESSING),
+        .sse = (StorageSse)config_repo_number(config, repo, OPT_SSE),
+        .checksum = (StorageChecksum)config_repo_number(config, repo, OPT_UPLOAD_CHECKSUM),
+        .unsigned_payload = !config_repo_flag(config, repo, OPT_SIGN_PAYLOAD),
+        .requester_pays = config_repo_flag(config, repo, OPT_REQUESTER_PAYS),
+        .part_size = (size_t)config_repo_number(config, repo, OPT_PART_SIZE),
+        .max_parts = (int)config_repo_number(config, repo, OPT_MAX_PARTS),
+    };
 }

@@ -9,11 +9,12 @@
 
 typedef struct StorageDriver {
     const char *scheme; /* "file" serves file://… */
+    bool as_of;         /* can read the past */
     void *(*open)(const StorageOptions *options, Error *err);
     void (*close)(void *driver);
     bool (*prepare)(void *driver, Error *err);
 
-    void *(*put_begin)(void *driver, const char *key, Error *err);
+    void *(*put_begin)(void *driver, const char *key, uint64_t expected, Error *err);
     bool (*put_write)(void *put, const void *data, size_t len, Error *err);
     bool (*put_finish)(void *put, bool *existed, Error *err);
     void (*put_abort)(void *put);
@@ -21,7 +22,9 @@ typedef struct StorageDriver {
     bool (*put)(void *driver, const char *key, const void *data, size_t len, bool *existed,
                 Error *err);
 
-    void *(*reader_open)(void *driver, const char *key, uint64_t offset, Error *err);
+    /* `length` bytes from `offset`; 0: to the end. */
+    void *(*reader_open)(void *driver, const char *key, uint64_t offset, uint64_t length,
+                         Error *err);
     bool (*reader_read)(void *reader, void *data, size_t len, size_t *got, Error *err);
     void (*reader_close)(void *reader);
 
@@ -31,8 +34,15 @@ typedef struct StorageDriver {
     bool (*list_names)(void *driver, const char *prefix, StorageNameCallback callback, void *ctx,
                        Error *err);
     bool (*remove)(void *driver, const char *key, Error *err);
+
+    /* Optional. */
+    bool (*remove_many)(void *driver, const char *const *keys, size_t count, Error *err);
+    bool (*thaw)(void *driver, const char *key, const char *tier, int days, bool *ready, Error *err);
+    bool (*check)(void *driver, StorageCheckCallback callback, void *ctx, Error *err);
+    void (*set_deadline)(void *driver, Instant deadline);
 } StorageDriver;
 
 extern const StorageDriver storage_file_driver;
+extern const StorageDriver storage_s3_driver;
 
 #endif

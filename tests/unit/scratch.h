@@ -67,7 +67,8 @@ static inline Repo *scratch_repo(Scratch *s, const char *name)
 {
     Error err;
     char *url = scratch_keep(s, mem_printf("file://%s/%s", s->dir, name));
-    Repo *repo = repo_open("main", url, "main", true, &err);
+    StorageOptions options = {.name = "main", .url = url};
+    Repo *repo = repo_open(&options, "main", true, &err);
     if (repo)
         repo_use_system(repo, SCRATCH_MAJOR, SCRATCH_SYSID);
     return repo;

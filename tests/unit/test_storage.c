@@ -97,8 +97,8 @@ static void test_put_in_pieces(void **state)
     Scratch *s = *state;
     Error err;
     bool existed;
-    StoragePut *one = storage_put_begin(s->repo->storage, "k/x", &err);
-    StoragePut *two = storage_put_begin(s->repo->storage, "k/x", &err);
+    StoragePut *one = storage_put_begin(s->repo->storage, "k/x", 0, &err);
+    StoragePut *two = storage_put_begin(s->repo->storage, "k/x", 0, &err);
     assert_true(one && two);
     must(storage_put_write(one, "ab", 2, &err), &err);
     must(storage_put_write(two, "other", 5, &err), &err);
@@ -136,7 +136,7 @@ static void test_unfinished_is_invisible(void **state)
     Error err;
     for (int named = 0; named < 2; named++) {
         syscalls = (Syscalls){.no_tmpfile = named};
-        StoragePut *p = storage_put_begin(st, "d/x", &err);
+        StoragePut *p = storage_put_begin(st, "d/x", 0, &err);
         assert_non_null(p);
         must(storage_put_write(p, "half", 4, &err), &err);
         assert_int_equal(count_objects(st, ""), 0);
@@ -235,7 +235,7 @@ static void test_bad_keys(void **state)
         char byte;
         bool existed;
         if (storage_put(st, bad[i], "x", 1, &existed, &err) ||
-            storage_put_begin(st, bad[i], &err) || storage_get(st, bad[i], &out, &err) ||
+            storage_put_begin(st, bad[i], 0, &err) || storage_get(st, bad[i], &out, &err) ||
             storage_get_range(st, bad[i], 0, 1, &byte, &err) ||
             storage_reader_open(st, bad[i], &err) || storage_head(st, bad[i], &object, &err) ||
             storage_delete(st, bad[i], &err))

@@ -54,7 +54,7 @@ static WalObject store_raw(Scratch *s, const char *name, const void *data, size_
     must(lz4_frame_append(&frame, data, len, 1, &err), &err);
     must(storage_put(s->repo->storage, key, frame.data, frame.len, &existed, &err), &err);
     buf_free(&frame);
-    StorageObject object = {key, 1, 1};
+    StorageObject object = {.key = key, .size = 1, .modified = 1};
     WalObject out;
     assert_true(walkey_parse(s->repo, &object, &out));
     return out;

@@ -32,7 +32,7 @@ static void check_round_trip(Repo *repo, const char *name, const char *expected)
     else
         walkey_make(repo, name, H1, key);
     assert_string_equal(key, expected);
-    StorageObject object = {key, 4711, 42};
+    StorageObject object = {.key = key, .size = 4711, .modified = 42};
     assert_true(walkey_parse(repo, &object, &out));
     walname_text(&out.name, text);
     assert_string_equal(text, name);
@@ -85,7 +85,7 @@ static void test_foreign_keys(void **state)
     };
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         WalObject out;
-        StorageObject object = {keys[i], 1, 1};
+        StorageObject object = {.key = keys[i], .size = 1, .modified = 1};
         if (walkey_parse(s->repo, &object, &out))
             fail_msg("taken: %s", keys[i]);
     }
@@ -93,7 +93,7 @@ static void test_foreign_keys(void **state)
     memcpy(longest, PREFIX "wal/", strlen(PREFIX "wal/"));
     memset(longest + strlen(PREFIX "wal/"), 'A', 4000);
     WalObject out;
-    StorageObject object = {longest, 1, 1};
+    StorageObject object = {.key = longest, .size = 1, .modified = 1};
     assert_false(walkey_parse(s->repo, &object, &out));
     memcpy(longest + 4030, "/000000010000000000000001-" H1 ".lz4", 47);
     assert_false(walkey_parse(s->repo, &object, &out));

@@ -1,0 +1,77 @@
+/*
+ * check.c: `pitr check`: can the repositories be written and read, and would something in their
+ * settings harm what is stored? Nothing but a small probe is written.
+ */
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "cmd/command.h"
+#include "cmd/context.h"
+
+typedef struct CheckRun {
+    bool json;
+    json_t *findings; /* of one repository */
+    int bad;
+} CheckRun;
+
+static void take_finding(void *ctx, StorageFinding finding, const char *what, const char *hint)
+{
+    static const char *const words[] = {"ok", "note", "BAD"};
+    static const char *const names[] = {"good", "note", "bad"};
+    CheckRun *run = ctx;
+    run->bad += finding == FINDING_BAD;
+    if (run->json) {
+        json_array_append_new(run->findings,
+                              json_pack("{s:s, s:s, s:s*}", "finding", names[finding], "what", what,
+                                        "hint", hint));
+        return;
+    }
+    printf("  %-5s %s\n", words[finding], what);
+    if (hint)
+        printf("        hint: %s\n", hint);
+}
+
+static ErrorCode check_repo(CheckRun *run, Repo *repo, json_t *all)
+{
+    Error err;
+    run->findings = json_array();
+    if (!run->json)
+        printf("repository %s (%s)\n", repo->name, storage_url(repo->storage));
+    bool ok = storage_check(repo->storage, take_finding, run, &err);
+    if (!ok) {
+        take_finding(run, FINDING_BAD, err.message, err.hint[0] ? err.hint : NULL);
+        if (run->json)
+            log_failure(&err);
+    }
+    json_array_append_new(all, json_pack("{s:s, s:s, s:o}", "repository", repo->name, "url",
+                                         storage_url(repo->storage), "findings", run->findings));
+    return ok ? ERR_NONE : err.code;
+}
+
+int cmd_check(const Config *config)
+{
+    Error err;
+    Repos repos;
+    CheckRun run = {.json = config_flag(config, OPT_JSON)};
+    if (config_argc(config) != 0) {
+        error_set(&err, ERR_USAGE, "check takes no words");
+        return context_fail(&err);
+    }
+    if (!context_open_repos(config, &repos, &err))
+        return context_fail(&err);
+    json_t *all = json_array();
+    ErrorCode worst = ERR_NONE;
+    for (int i = 0; i < repos.count; i++) {
+        ErrorCode code = check_repo(&run, repos.repo[i], all);
+        if (code > worst)
+            worst = code;
+    }
+    context_close_repos(&repos);
+    if (run.json) {
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        printf("\n");
+    }
+    json_decref(all);
+    return worst != ERR_NONE ? (int)worst : run.bad ? ERR_NO : 0;
+}
