@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "cmd/command.h"
 
 static const Command commands[] = {
@@ -89,12 +90,23 @@ static void print_option(const OptionDef *def)
     snprintf(head, sizeof(head), "  --%s%s%s", def->name, def->arg ? " " : "",
              def->arg ? def->arg : "");
     printf(strlen(head) < 27 ? "%-28s" : "%s\n                            ", head);
-    print_wrapped(def->help);
+    Buf text = BUF_INIT;
+    buf_puts(&text, def->help);
     if (def->values)
-        printf(" (%s)", def->values);
+        buf_printf(&text, " (%s)", def->values);
     if (def->fallback && def->fallback[0])
-        printf(" [%s]", def->fallback);
+        buf_printf(&text, " [%s]", def->fallback);
+    print_wrapped(text.data);
+    buf_free(&text);
     printf("\n");
+}
+
+/* What only says how an S3 server is reached would fill a screen of every command's page. */
+static bool shown(const Command *command, OptionId id)
+{
+    bool s3 = id >= OPT_ENDPOINT && id <= OPT_MAX_PARTS;
+    return (option_def(id)->commands & command->bit) &&
+           (!s3 || (command->bit & (CMD_CHECK | CMD_CONFIG)));
 }
 
 void command_help(const Command *command)
@@ -102,8 +114,11 @@ void command_help(const Command *command)
     printf("Usage: pitr %s [OPTION]... %s\n\n%s.\n\n%s\nOptions:\n", command->name, command->words,
            command->summary, command->details);
     for (int id = 0; id < OPT_COUNT; id++)
-        if (option_def((OptionId)id)->commands & command->bit)
+        if (shown(command, (OptionId)id))
             print_option(option_def((OptionId)id));
+    if (!(command->bit & (CMD_CHECK | CMD_CONFIG)))
+        printf("\nThe options of an S3 repository (--endpoint, --region …) are on the page of\n"
+               "pitr config --help.\n");
     printf("\nOptions that the configuration file may hold can also stand in the environment:\n"
            "PITR_WORKERS for --workers. The command line wins, then the environment, then the file.\n"
            "\nExit codes: %s\n",

@@ -195,7 +195,7 @@ static bool put_json(Repo *repo, const char *label, const char *name, json_t *js
     json_decref(json);
     if (!text)
         return error_set(err, ERR_INTERNAL, "can't write %s as JSON", name);
-    bool ok = storage_put(repo->storage, key, text, strlen(text), existed, err);
+    bool ok = storage_put(repo->storage, key, text, strlen(text), NULL, existed, err);
     free(text);
     return ok;
 }

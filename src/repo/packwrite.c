@@ -90,8 +90,8 @@ static bool store_pack(PackWriter *w, PackJob *job, Error *err)
     char key[REPO_MAX_KEY];
     bool existed;
     repo_key(w->options.repo, key, "base/%s/%s", w->options.label, job->pack.name);
-    if (!storage_put(w->options.repo->storage, key, job->stored.data, job->stored.len, &existed,
-                     err))
+    if (!storage_put(w->options.repo->storage, key, job->stored.data, job->stored.len,
+                     job->pack.sha256, &existed, err))
         return false;
     return !existed || repo_own_object(w->options.repo, key, job->pack.sha256, err);
 }

@@ -174,7 +174,7 @@ static bool store_history(WalFile *file, Repo *repo, Error *err)
     char key[REPO_MAX_KEY];
     bool existed;
     walkey_history(repo, file->name.tli, key);
-    if (!storage_put(repo->storage, key, file->raw.data, file->raw.len, &existed, err))
+    if (!storage_put(repo->storage, key, file->raw.data, file->raw.len, NULL, &existed, err))
         return false;
     if (!existed)
         return true;
@@ -187,15 +187,18 @@ static bool store_history(WalFile *file, Repo *repo, Error *err)
     return ok && (same || conflict(file, repo, key, err));
 }
 
-/* Any other content stored under the same segment's name. */
-static bool check_conflict(const WalFile *file, Repo *repo, Error *err)
+/* Any other content stored under the same segment's name. Where listing is not permitted *blind is
+ * set: fetch and `info` of a reader would find it. */
+static bool check_conflict(const WalFile *file, Repo *repo, bool *blind, Error *err)
 {
     WalObject other;
     size_t contents;
-    if (file->name.kind != WALNAME_SEGMENT)
+    if (file->name.kind != WALNAME_SEGMENT || *blind)
         return true;
-    if (!walkey_find(repo, &file->name, &other, &contents, err))
-        return err->code == ERR_NO || err->denied; /* `check` and fetch would find it */
+    if (!walkey_find(repo, &file->name, &other, &contents, err)) {
+        *blind = err->denied;
+        return err->code == ERR_NO || *blind;
+    }
     return (contents == 1 && strcmp(other.hash, file->hash) == 0) ||
            conflict(file, repo, other.key, err);
 }
@@ -226,20 +229,20 @@ static bool check_stored(const WalFile *file, Repo *repo, const char *key, Error
 bool walfile_store(WalFile *file, Repo *repo, Error *err)
 {
     char key[REPO_MAX_KEY];
-    bool existed;
+    bool existed, blind = false;
     if (!storage_prepare(repo->storage, err))
         return false;
     if (file->name.kind == WALNAME_HISTORY)
         return store_history(file, repo, err);
     walkey_make(repo, file->text, file->hash, key);
-    if (!check_conflict(file, repo, err))
+    if (!check_conflict(file, repo, &blind, err))
         return false;
     bool ok = file->in_memory ? storage_put(repo->storage, key, file->stored.data,
-                                            file->stored.len, &existed, err)
+                                            file->stored.len, NULL, &existed, err)
                               : store_streaming(file, repo, key, &existed, err);
     /* Looked at again: another server may have stored its content in between. */
     if (!ok || (existed && !check_stored(file, repo, key, err)) ||
-        !check_conflict(file, repo, err))
+        !check_conflict(file, repo, &blind, err))
         return false;
     log_debug("%s is %s repository %s", file->text, existed ? "already in" : "stored in",
               repo->name);

@@ -26,23 +26,57 @@ bool http_header(const HttpResponse *response, const char *name, char *out, size
 
 void http_host(const char *url, char *out, size_t size)
 {
-    const char *colon = strstr(url, "://");
-    const char *host = colon ? colon + 3 : url;
-    snprintf(out, size, "%.*s", (int)strcspn(host, "/?#"), host);
+    const char *colon = strstr(url, "://"), *mark = strpbrk(url, "/?#");
+    const char *host = colon && colon < mark ? colon + 3 : url;
+    size_t len = strcspn(host, "/?#");
+    const char *at = memrchr(host, '@', len); /* a name and a password before it are not shown */
+    if (at) {
+        len -= (size_t)(at + 1 - host);
+        host = at + 1;
+    }
+    snprintf(out, size, "%.*s", (int)len, host);
+}
+
+static int digits(const char *text, int count)
+{
+    int n = 0;
+    while (count-- > 0)
+        n = n * 10 + (*text++ - '0');
+    return n;
+}
+
+/* True if `text` has in each place what `form` has: '0' for any digit, 'A' and 'a' for any letter.
+ */
+static bool has_form(const char *text, const char *form)
+{
+    for (; *form; form++, text++) {
+        bool ok = *text == *form;
+        if (*form == '0')
+            ok = *text >= '0' && *text <= '9';
+        else if (*form == 'A')
+            ok = *text >= 'A' && *text <= 'Z';
+        else if (*form == 'a')
+            ok = *text >= 'a' && *text <= 'z';
+        if (!ok)
+            return false;
+    }
+    return *text == '\0';
 }
 
 bool http_parse_date(const char *text, int64_t *instant)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    CivilTime t = {0};
-    char month[4];
-    int end = 0;
-    if (sscanf(text, "%*3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d GMT%n", &t.day, month, &t.year,
-               &t.hour, &t.minute, &t.second, &end) != 6 || !end || text[end])
+    if (!has_form(text, "Aaa, 00 Aaa 0000 00:00:00 GMT"))
         return false;
-    const char *found = strlen(month) == 3 ? strstr(months, month) : NULL;
-    if (!found || (found - months) % 3)
+    char month[4] = {text[8], text[9], text[10], '\0'};
+    const char *found = strstr(months, month);
+    if (!found)
         return false;
-    t.month = (int)(found - months) / 3 + 1;
+    CivilTime t = {.year = digits(text + 12, 4),
+                   .month = (int)(found - months) / 3 + 1,
+                   .day = digits(text + 5, 2),
+                   .hour = digits(text + 17, 2),
+                   .minute = digits(text + 20, 2),
+                   .second = digits(text + 23, 2)};
     return clock_from_civil(&t, instant);
 }

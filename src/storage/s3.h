@@ -96,9 +96,10 @@ HttpStream *s3_send_stream(S3Store *st, const S3Request *r, S3Answer *answer, Er
 void s3_answer_free(S3Answer *answer);
 
 /* Headers that a new object gets: class, encryption, tags; and the checksum of `len` bytes, whose
- * SHA-256 is also left in r->body_hash. */
+ * SHA-256 (computed unless given) is also left in r->body_hash. */
 void s3_object_headers(const S3Store *st, S3Request *r);
-void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size_t len);
+void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size_t len,
+                         const char *given);
 
 /* Content-MD5 of r->body: what every server accepts where one checksum is required. */
 void s3_body_md5(S3Request *r);
@@ -115,13 +116,13 @@ void *s3_put_begin(void *driver, const char *key, uint64_t expected, Error *err)
 bool s3_put_write(void *put, const void *data, size_t len, Error *err);
 bool s3_put_finish(void *put, bool *existed, Error *err);
 void s3_put_abort(void *put);
-bool s3_put_whole(void *driver, const char *key, const void *data, size_t len, bool *existed,
-                  Error *err);
+bool s3_put_whole(void *driver, const char *key, const void *data, size_t len, const char *sha256,
+                  bool *existed, Error *err);
 
 /* One PUT without a look at what is there; `conditional`: with If-None-Match: *, and *existed tells
  * a 412. */
-bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, bool conditional,
-                   bool *existed, Error *err);
+bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, const char *sha256,
+                   bool conditional, bool *existed, Error *err);
 
 /* One multipart upload of a single part, for the probe. */
 bool s3_put_multipart(S3Store *st, const char *key, const void *data, size_t len, bool conditional,

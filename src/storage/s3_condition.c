@@ -100,7 +100,8 @@ static bool put_probe(S3Store *st, bool multipart, bool *refused, Error *err)
 {
     size_t len = strlen(probe_text);
     return multipart ? s3_put_multipart(st, PROBE_KEY_MULTIPART, probe_text, len, true, refused, err)
-                     : s3_put_object(st, PROBE_KEY, probe_text, len, true, refused, err);
+                     : s3_put_object(st, PROBE_KEY, probe_text, len, NULL, true, refused,
+                                      err);
 }
 
 static bool probe(S3Store *st, bool multipart, S3Condition *out, Error *err)

@@ -47,22 +47,34 @@ void s3_body_md5(S3Request *r)
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     char text[64];
-    EVP_Digest(r->body, r->body_len, digest, &len, EVP_md5(), NULL);
+    if (!EVP_Digest(r->body, r->body_len, digest, &len, EVP_md5(), NULL))
+        return; /* a system that forbids MD5: the server will say so if it insists */
     base64(text, digest, (int)len);
     s3_header(r, "content-md5: %s", text);
 }
 
-void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size_t len)
+/* The digest's text is what the signature wants, its bytes are what the checksum header encodes. */
+static void digest_bytes(const char *hex, uint8_t digest[SHA256_BYTES])
+{
+    for (int i = 0; i < SHA256_BYTES; i++)
+        sscanf(hex + 2 * i, "%2hhx", &digest[i]);
+}
+
+void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size_t len,
+                         const char *given)
 {
     uint8_t digest[SHA256_BYTES];
     char text[64];
     r->body = data;
     r->body_len = len;
-    if (st->checksum == CHECKSUM_SHA256 || !st->unsigned_payload) {
+    if (given) {
+        snprintf(r->body_hash, sizeof(r->body_hash), "%s", given);
+    } else if (st->checksum == CHECKSUM_SHA256 || !st->unsigned_payload) {
         sha256(data, len, digest);
         sha256_hex(digest, r->body_hash);
     }
     if (st->checksum == CHECKSUM_SHA256) {
+        digest_bytes(r->body_hash, digest);
         base64(text, digest, SHA256_BYTES);
         s3_header(r, "x-amz-checksum-sha256: %s", text);
         /* Without this one Ceph stores the value unchecked. */
@@ -74,13 +86,13 @@ void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size
 
 /* --- one PUT ----------------------------------------------------------------------------------- */
 
-bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, bool conditional,
-                   bool *existed, Error *err)
+bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, const char *sha256,
+                   bool conditional, bool *existed, Error *err)
 {
     S3Answer answer;
     S3Request r = s3_request(st, "PUT", key);
     s3_object_headers(st, &r);
-    s3_checksum_headers(st, &r, data, len);
+    s3_checksum_headers(st, &r, data, len, sha256);
     if (r.body_hash[0])
         s3_header(&r, "x-amz-meta-sha256: %s", r.body_hash);
     if (conditional)
@@ -108,13 +120,13 @@ static bool condition_for(S3Store *st, const char *key, bool multipart, bool *co
     return *conditional || s3_look(st, key, existed, err);
 }
 
-bool s3_put_whole(void *driver, const char *key, const void *data, size_t len, bool *existed,
-                  Error *err)
+bool s3_put_whole(void *driver, const char *key, const void *data, size_t len, const char *sha256,
+                  bool *existed, Error *err)
 {
     bool conditional;
     if (!condition_for(driver, key, false, &conditional, existed, err))
         return false;
-    return *existed || s3_put_object(driver, key, data, len, conditional, existed, err);
+    return *existed || s3_put_object(driver, key, data, len, sha256, conditional, existed, err);
 }
 
 /* --- multipart --------------------------------------------------------------------------------- */
@@ -175,7 +187,7 @@ static bool upload_part(Upload *u, int number, const void *data, size_t len, Err
     S3Request r = upload_request(u, "PUT");
     snprintf(text, sizeof(text), "%d", number);
     s3_param(&r, "partNumber", text);
-    s3_checksum_headers(u->st, &r, data, len);
+    s3_checksum_headers(u->st, &r, data, len, NULL);
     bool ok = s3_send(u->st, &r, &answer, err);
     if (ok && !http_header(&answer.http, "etag", done.etag, sizeof(done.etag)))
         ok = error_set(err, ERR_REPO, "repository %s: %s: the answer to a part has no ETag",
@@ -431,7 +443,7 @@ bool s3_put_finish(void *state, bool *existed, Error *err)
         ok = finish_multipart(put, existed, err);
     else
         ok = s3_put_whole(put->st, put->key, put->part.data ? put->part.data : "", put->part.len,
-                          existed, err);
+                          NULL, existed, err);
     free_put(put);
     return ok;
 }

@@ -87,12 +87,12 @@ static bool check_key(const char *key, bool is_prefix, Error *err)
     return !bad || error_set(err, ERR_INTERNAL, "bad object key \"%s\"", key);
 }
 
-bool storage_put(Storage *st, const char *key, const void *data, size_t len, bool *existed,
-                 Error *err)
+bool storage_put(Storage *st, const char *key, const void *data, size_t len, const char *sha256,
+                 bool *existed, Error *err)
 {
     if (st->driver->put)
         return check_key(key, false, err) &&
-               st->driver->put(st->state, key, data, len, existed, err);
+               st->driver->put(st->state, key, data, len, sha256, existed, err);
     StoragePut *put = storage_put_begin(st, key, len, err);
     if (!put)
         return false;

@@ -76,9 +76,10 @@ const char *storage_url(const Storage *st);
 /* Stores `data` under `key` unless an object is there already; then *existed is set, the stored
  * one is untouched (and made durable) and the result is true. Where the answer to a first attempt
  * was lost, the object that exists may be this call's own: callers compare, or use keys whose
- * content follows from the name. */
-bool storage_put(Storage *st, const char *key, const void *data, size_t len, bool *existed,
-                 Error *err);
+ * content follows from the name. `sha256`: the data's digest in hexadecimal where the caller has it
+ * already, else NULL. */
+bool storage_put(Storage *st, const char *key, const void *data, size_t len, const char *sha256,
+                 bool *existed, Error *err);
 
 /* The same for an object that comes in pieces. After begin, exactly one of finish and abort, both
  * of which free the put; finish aborts by itself when it fails. `expected` is about how many bytes

@@ -19,8 +19,8 @@ typedef struct StorageDriver {
     bool (*put_finish)(void *put, bool *existed, Error *err);
     void (*put_abort)(void *put);
     /* Optional: a whole object at once; NULL: begin, write, finish. */
-    bool (*put)(void *driver, const char *key, const void *data, size_t len, bool *existed,
-                Error *err);
+    bool (*put)(void *driver, const char *key, const void *data, size_t len, const char *sha256,
+                bool *existed, Error *err);
 
     /* `length` bytes from `offset`; 0: to the end. */
     void *(*reader_open)(void *driver, const char *key, uint64_t offset, uint64_t length,
