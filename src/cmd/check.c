@@ -4,10 +4,13 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/context.h"
+#include "repo/walkey.h"
 
 typedef struct CheckRun {
     bool json;
@@ -32,13 +35,58 @@ static void take_finding(void *ctx, StorageFinding finding, const char *what, co
         printf("        hint: %s\n", hint);
 }
 
+typedef struct Doubles {
+    char last[64], first[64]; /* the name before, the first one with two contents */
+    size_t count;
+} Doubles;
+
+static bool note_double(void *ctx, const WalObject *object, bool *stop, Error *err)
+{
+    Doubles *d = ctx;
+    char name[64];
+    (void)stop;
+    (void)err;
+    if (object->name.kind != WALNAME_SEGMENT)
+        return true;
+    walname_text(&object->name, name);
+    if (strcmp(name, d->last) == 0 && d->count++ == 0)
+        snprintf(d->first, sizeof(d->first), "%s", name);
+    snprintf(d->last, sizeof(d->last), "%s", name);
+    return true;
+}
+
+/* Archivers that may not list can't see that another one has stored something else. */
+static bool check_wal(CheckRun *run, Repo *repo, Error *err)
+{
+    RepoSystem *systems;
+    size_t count;
+    Doubles d = {.count = 0};
+    if (!repo_systems(repo, &systems, &count, err))
+        return err->denied;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        repo_use_system(repo, systems[i].major, systems[i].sysid);
+        ok = walkey_list(repo, 0, NULL, note_double, &d, err);
+    }
+    free(systems);
+    if (ok && d.count) {
+        char what[160];
+        snprintf(what, sizeof(what), "%zu WAL segments are stored with several contents, the first "
+                 "is %s", d.count, d.first);
+        take_finding(run, FINDING_BAD, what, "two servers archive into one place: see \"Two contents "
+                                             "for one segment\" in docs/troubleshooting.md");
+    }
+    return ok;
+}
+
 static ErrorCode check_repo(CheckRun *run, Repo *repo, json_t *all)
 {
     Error err;
     run->findings = json_array();
     if (!run->json)
         printf("repository %s (%s)\n", repo->name, storage_url(repo->storage));
-    bool ok = storage_check(repo->storage, take_finding, run, &err);
+    bool ok = storage_check(repo->storage, take_finding, run, &err) &&
+              check_wal(run, repo, &err);
     if (!ok) {
         take_finding(run, FINDING_BAD, err.message, err.hint[0] ? err.hint : NULL);
         if (run->json)

@@ -46,7 +46,7 @@ struct HttpClient {
 struct HttpStream {
     HttpClient *client;
     Slot *slot;
-    const HttpRequest *request;
+    HttpRequest request; /* behind the opening only its body is used */
     HttpResponse *response;
     struct curl_slist *headers;
     char host[300];
@@ -171,10 +171,10 @@ static void acknowledge_at_once(const Slot *slot)
 static size_t on_send(char *to, size_t size, size_t count, void *arg)
 {
     HttpStream *s = arg;
-    size_t room = size * count, left = s->request->body_len - s->sent;
+    size_t room = size * count, left = s->request.body_len - s->sent;
     size_t n = left < room ? left : room;
     if (n)
-        memcpy(to, (const char *)s->request->body + s->sent, n);
+        memcpy(to, (const char *)s->request.body + s->sent, n);
     s->sent += n;
     return n;
 }
@@ -183,7 +183,7 @@ static size_t on_send(char *to, size_t size, size_t count, void *arg)
 static int on_rewind(void *arg, curl_off_t offset, int origin)
 {
     HttpStream *s = arg;
-    if (origin != SEEK_SET || offset < 0 || (size_t)offset > s->request->body_len)
+    if (origin != SEEK_SET || offset < 0 || (size_t)offset > s->request.body_len)
         return CURL_SEEKFUNC_FAIL;
     s->sent = (size_t)offset;
     return CURL_SEEKFUNC_OK;
@@ -209,6 +209,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
     HttpStream *s = arg;
     size_t len = size * count, given = len;
+    if (s->have_headers) /* a trailer behind the body: the response is the caller's by now */
+        return given;
     while (len && (line[len - 1] == '\r' || line[len - 1] == '\n'))
         len--;
     if (len >= 12 && strncmp(line, "HTTP/", 5) == 0) { /* "HTTP/1.1 200", also of a 100 before it */
@@ -253,7 +255,7 @@ static void add_header(HttpStream *s, const char *line)
 
 static void set_method(HttpStream *s)
 {
-    const HttpRequest *r = s->request;
+    const HttpRequest *r = &s->request;
     CURL *easy = s->slot->easy;
     if (strcmp(r->method, "HEAD") == 0) {
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
@@ -272,32 +274,32 @@ static void set_limits(HttpStream *s)
     const HttpClient *client = s->client;
     CURL *easy = s->slot->easy;
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(client->connect_timeout / 1000));
-    if (!s->request->patient) {
+    if (!s->request.patient) {
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, STALL_SPEED);
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME,
                          (long)((client->stall_timeout + CLOCK_SECOND - 1) / CLOCK_SECOND));
     }
-    if (s->request->timeout)
-        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(s->request->timeout / 1000 + 1));
+    if (s->request.timeout)
+        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(s->request.timeout / 1000 + 1));
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L << 10);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_LIFE);
     curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, 10L);
     curl_easy_setopt(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, s->request->fresh ? 1L : 0L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, s->request.fresh ? 1L : 0L);
 }
 
 static void set_up(HttpStream *s, bool no_expect)
 {
     CURL *easy = s->slot->easy;
     curl_easy_reset(easy);
-    for (size_t i = 0; i < s->request->header_count; i++)
-        add_header(s, s->request->headers[i]);
-    s->expects = s->request->body_len >= EXPECT_FROM && !no_expect;
+    for (size_t i = 0; i < s->request.header_count; i++)
+        add_header(s, s->request.headers[i]);
+    s->expects = s->request.body_len >= EXPECT_FROM && !no_expect;
     add_header(s, s->expects ? "Expect: 100-continue" : "Expect:");
     curl_easy_setopt(easy, CURLOPT_EXPECT_100_TIMEOUT_MS, EXPECT_WAIT_MS);
-    curl_easy_setopt(easy, CURLOPT_URL, s->request->url);
+    curl_easy_setopt(easy, CURLOPT_URL, s->request.url);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, s->headers);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "pitr/" PITR_VERSION);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -306,9 +308,12 @@ static void set_up(HttpStream *s, bool no_expect)
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* never wait for a resolver that hangs */
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, s->reason);
-    if (s->client->ca_file)
+    if (s->client->ca_file) { /* and not the system's directory besides */
         curl_easy_setopt(easy, CURLOPT_CAINFO, s->client->ca_file);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
     if (s->client->no_proxy)
         curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
@@ -397,7 +402,7 @@ HttpStream *http_stream_open(HttpClient *client, const HttpRequest *request, Htt
     *response = (HttpResponse){0};
     buf_init_max(&response->headers, MAX_HEADERS);
     HttpStream *s = MEM_NEW(HttpStream);
-    *s = (HttpStream){.client = client, .slot = slot, .request = request, .response = response};
+    *s = (HttpStream){.client = client, .slot = slot, .request = *request, .response = response};
     http_host(request->url, s->host, sizeof(s->host));
     set_up(s, no_expect);
     curl_multi_add_handle(slot->multi, slot->easy);

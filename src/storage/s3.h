@@ -24,6 +24,7 @@
 #include "storage/s3_xml.h"
 #include "storage/storage_driver.h"
 
+#define S3_PROBE_KEY  ".pitr-probe" /* what s3_condition() puts */
 #define S3_MAX_ANSWER (16u << 20) /* a page of a listing is below 3 MiB */
 #define S3_PAGE       "1000"
 
@@ -107,6 +108,9 @@ void s3_body_md5(S3Request *r);
 /* s3_condition.c. The condition that puts (or multipart uploads) may rely on. */
 bool s3_condition(S3Store *st, bool multipart, S3Condition *out, Error *err);
 
+/* The same, tried now whatever is remembered. */
+bool s3_probe(S3Store *st, bool multipart, S3Condition *out, Error *err);
+
 /* For servers that ignore conditions: is there an object? Where neither reading nor listing is
  * permitted, *exists is false. */
 bool s3_look(S3Store *st, const char *key, bool *exists, Error *err);
@@ -139,6 +143,9 @@ bool s3_list(void *driver, const char *prefix, const char *after, StorageListCal
              void *ctx, Error *err);
 bool s3_list_names(void *driver, const char *prefix, StorageNameCallback callback, void *ctx,
                    Error *err);
+
+/* Is `key` in a listing? */
+bool s3_listed(S3Store *st, const char *key, bool *found, Error *err);
 
 /* The version of `key` that was the current one at st->as_of, appended; ERR_NO if there was none. */
 bool s3_version_then(S3Store *st, const char *key, Buf *version, Error *err);

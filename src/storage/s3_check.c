@@ -37,7 +37,7 @@ static bool look_at_writing(Look *l, Error *err)
     static const char *const kinds[] = {"puts", "multipart uploads"};
     for (int i = 0; i < 2; i++) {
         S3Condition condition;
-        if (!s3_condition(l->st, i == 1, &condition, err)) {
+        if (!s3_probe(l->st, i == 1, &condition, err)) {
             if (!err->denied)
                 return false;
             tell(l, FINDING_NOTE, "right for a host that only reads",
@@ -55,19 +55,17 @@ static bool look_at_writing(Look *l, Error *err)
     return true;
 }
 
-static bool ignore_object(void *ctx, const StorageObject *object, bool *stop, Error *err)
+static bool take_first(void *ctx, const StorageObject *object, bool *stop, Error *err)
 {
-    (void)ctx;
-    (void)object;
     (void)err;
+    *(char **)ctx = mem_strdup(object->key);
     *stop = true;
     return true;
 }
 
-static bool look_at_reading(Look *l, Error *err)
+static bool look_at_listing(Look *l, char **first, Error *err)
 {
-    StorageObject object;
-    if (s3_list(l->st, "v1/", NULL, ignore_object, NULL, err))
+    if (s3_list(l->st, "", NULL, take_first, first, err))
         tell(l, FINDING_GOOD, NULL, "listing is permitted");
     else if (err->denied)
         tell(l, FINDING_NOTE, "enough for archive; backup then relies on the server's word that WAL "
@@ -75,14 +73,26 @@ static bool look_at_reading(Look *l, Error *err)
              "these credentials may not list");
     else
         return false;
-    if (s3_head(l->st, "v1/none", &object, err) || err->code == ERR_NO)
+    return true;
+}
+
+/* Something that is there must be tried: a refusal and an absent key can look the same. */
+static bool look_at_reading(Look *l, Error *err)
+{
+    StorageObject object;
+    char *first = NULL;
+    bool ok = look_at_listing(l, &first, err);
+    if (ok && s3_head(l->st, first ? first : S3_PROBE_KEY, &object, err))
         tell(l, FINDING_GOOD, NULL, "reading is permitted");
-    else if (err->denied)
+    else if (ok && err->denied)
         tell(l, FINDING_NOTE, "enough for archive and backup; restore and info run elsewhere",
              "these credentials may not read");
+    else if (ok && err->code == ERR_NO)
+        tell(l, FINDING_NOTE, NULL, "nothing is stored yet: reading could not be tried");
     else
-        return false;
-    return true;
+        ok = false;
+    free(first);
+    return ok;
 }
 
 /* --- settings of the bucket -------------------------------------------------------------------- */

@@ -24,8 +24,7 @@
 #include "storage/s3.h"
 #include "stream/digest.h"
 
-#define PROBE_KEY           ".pitr-probe"
-#define PROBE_KEY_MULTIPART ".pitr-probe-multipart"
+#define PROBE_KEY_MULTIPART S3_PROBE_KEY "-multipart"
 #define REMEMBERED          (86400 * CLOCK_SECOND)
 
 static const char probe_text[] =
@@ -100,11 +99,11 @@ static bool put_probe(S3Store *st, bool multipart, bool *refused, Error *err)
 {
     size_t len = strlen(probe_text);
     return multipart ? s3_put_multipart(st, PROBE_KEY_MULTIPART, probe_text, len, true, refused, err)
-                     : s3_put_object(st, PROBE_KEY, probe_text, len, NULL, true, refused,
+                     : s3_put_object(st, S3_PROBE_KEY, probe_text, len, NULL, true, refused,
                                       err);
 }
 
-static bool probe(S3Store *st, bool multipart, S3Condition *out, Error *err)
+bool s3_probe(S3Store *st, bool multipart, S3Condition *out, Error *err)
 {
     bool refused = false;
     for (int i = 0; i < 2 && !refused; i++) {
@@ -116,10 +115,7 @@ static bool probe(S3Store *st, bool multipart, S3Condition *out, Error *err)
         break;
     }
     *out = refused ? CONDITION_HOLDS : CONDITION_IGNORED;
-    if (!refused)
-        log_warn("repository %s: the server ignores If-None-Match for %s: pitr looks before it "
-                 "writes instead, and two writers in the same instant are not kept apart",
-                 st->name, multipart ? "multipart uploads" : "puts");
+    remember(st, multipart, *out);
     return true;
 }
 
@@ -131,42 +127,27 @@ bool s3_condition(S3Store *st, bool multipart, S3Condition *out, Error *err)
     if (*known == CONDITION_UNKNOWN)
         *known = remembered(st, multipart);
     if (*known == CONDITION_UNKNOWN) {
-        ok = probe(st, multipart, known, err);
-        if (ok)
-            remember(st, multipart, *known);
+        ok = s3_probe(st, multipart, known, err);
+        if (ok && *known == CONDITION_IGNORED)
+            log_warn("repository %s: the server ignores If-None-Match for %s: pitr looks before it "
+                     "writes instead, and two writers in the same instant are not kept apart",
+                     st->name, multipart ? "multipart uploads" : "puts");
     }
     *out = *known;
     pthread_mutex_unlock(&st->probing);
     return ok;
 }
 
-typedef struct Wanted {
-    const char *key;
-    bool found;
-} Wanted;
-
-static bool note_wanted(void *ctx, const StorageObject *object, bool *stop, Error *err)
-{
-    Wanted *w = ctx;
-    (void)err;
-    w->found = strcmp(object->key, w->key) == 0;
-    *stop = true; /* a key sorts before all that it begins */
-    return true;
-}
-
 bool s3_look(S3Store *st, const char *key, bool *exists, Error *err)
 {
     StorageObject object;
-    Wanted wanted = {key, false};
     *exists = s3_head(st, key, &object, err);
     if (*exists || err->code == ERR_NO)
         return true;
     if (!err->denied)
         return false;
-    if (s3_list(st, key, NULL, note_wanted, &wanted, err)) {
-        *exists = wanted.found;
+    if (s3_listed(st, key, exists, err))
         return true;
-    }
     if (!err->denied)
         return false;
     log_debug("repository %s: can't look whether %s is there: %s", st->name, key, err->message);

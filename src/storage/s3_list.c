@@ -317,6 +317,7 @@ bool s3_list_names(void *driver, const char *prefix, StorageNameCallback callbac
 typedef struct Wanted {
     const char *key;
     Buf *version;
+    bool found;
 } Wanted;
 
 static bool take_version(Out *out, const Item *item, Error *err)
@@ -331,10 +332,28 @@ static bool take_version(Out *out, const Item *item, Error *err)
 
 bool s3_version_then(S3Store *st, const char *key, Buf *version, Error *err)
 {
-    Wanted wanted = {key, version};
+    Wanted wanted = {.key = key, .version = version};
     Out out = {.take = take_version, .ctx = &wanted};
     if (!list(st, key, NULL, NULL, &out, err))
         return false;
     return version->len || error_set(err, ERR_NO, "repository %s: %s/%s%s was not there then",
                                      st->name, st->bucket, st->prefix, key);
+}
+
+static bool note_found(Out *out, const Item *item, Error *err)
+{
+    Wanted *w = out->ctx;
+    (void)err;
+    w->found = strcmp(item->key, w->key) == 0;
+    out->stop = true;
+    return true;
+}
+
+bool s3_listed(S3Store *st, const char *key, bool *found, Error *err)
+{
+    Wanted wanted = {.key = key};
+    Out out = {.take = note_found, .ctx = &wanted};
+    bool ok = list(st, key, NULL, NULL, &out, err);
+    *found = wanted.found;
+    return ok;
 }

@@ -86,6 +86,18 @@ static bool check_digest(S3Reader *r, Error *err)
     return error_hint(err, "read it again; if that fails too, the server has damaged it");
 }
 
+/* Where the right to list depends on a prefix, a key that is not there is answered as a refusal: a
+ * listing tells them apart. */
+static bool missing_or_denied(S3Store *st, const char *key, Error *err)
+{
+    Error ignored;
+    bool found;
+    if (err->denied && s3_listed(st, key, &found, &ignored) && !found)
+        error_set(err, ERR_NO, "repository %s: %s/%s%s is not there", st->name, st->bucket,
+                  st->prefix, key);
+    return false;
+}
+
 /* Opens, or opens again, at r->at. */
 static bool open_stream(S3Reader *r, Error *err)
 {
@@ -106,9 +118,10 @@ static bool open_stream(S3Reader *r, Error *err)
         s3_header(&r->request, "if-match: %s", r->etag);
     r->stream = s3_send_stream(r->st, &r->request, &r->answer, err);
     if (!r->stream) {
+        if (first && r->answer.http.status != 416)
+            return missing_or_denied(r->st, r->key, err);
         if (r->answer.http.status != 416) /* nothing at or behind this offset */
-            return !first && err->code == ERR_NO ? error_set(err, ERR_REPO, "%s", err->message)
-                                                 : false;
+            return err->code == ERR_NO ? error_set(err, ERR_REPO, "%s", err->message) : false;
         r->done = true;
         return true;
     }
@@ -229,5 +242,5 @@ bool s3_head(void *driver, const char *key, StorageObject *object, Error *err)
     if (!ok && status >= 400 && status < 500)
         ok = head_by_get(st, key, version.data, object, err);
     buf_free(&version);
-    return ok;
+    return ok || missing_or_denied(st, key, err);
 }

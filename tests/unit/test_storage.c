@@ -18,7 +18,7 @@ static void put(Scratch *s, const char *key, const char *text)
 {
     Error err;
     bool existed = true;
-    must(storage_put(s->repo->storage, key, text, strlen(text), &existed, &err), &err);
+    must(storage_put(s->repo->storage, key, text, strlen(text), NULL, &existed, &err), &err);
     assert_false(existed);
 }
 
@@ -65,7 +65,7 @@ static void test_urls(void **state)
     assert_non_null(st);
     assert_string_equal(storage_url(st), url);
     bool existed;
-    must(storage_put(st, "a", "1", 1, &existed, &err), &err);
+    must(storage_put(st, "a", "1", 1, NULL, &existed, &err), &err);
     assert_string_equal(scratch_files(s, s->dir), "slashes/a\n");
     storage_close(st);
     storage_close(NULL);
@@ -81,12 +81,12 @@ static void test_put_creates_only(void **state)
     Error err;
     bool existed;
     put(s, "v1/a/b", "first");
-    must(storage_put(s->repo->storage, "v1/a/b", "second!", 7, &existed, &err), &err);
+    must(storage_put(s->repo->storage, "v1/a/b", "second!", 7, NULL, &existed, &err), &err);
     assert_true(existed);
     expect_object(s, "v1/a/b", "first");
     put(s, "v1/a/empty", "");
     expect_object(s, "v1/a/empty", "");
-    must(storage_put(s->repo->storage, "v1/a/empty", "x", 1, &existed, &err), &err);
+    must(storage_put(s->repo->storage, "v1/a/empty", "x", 1, NULL, &existed, &err), &err);
     assert_true(existed);
     expect_object(s, "v1/a/empty", "");
     assert_string_equal(scratch_files(s, s->dir), "repo/v1/a/b\nrepo/v1/a/empty\n");
@@ -158,7 +158,7 @@ static void expect_put_fails(Scratch *s, const char *what)
 {
     Error err = {0};
     bool existed;
-    if (storage_put(s->repo->storage, "d/x", "data", 4, &existed, &err))
+    if (storage_put(s->repo->storage, "d/x", "data", 4, NULL, &existed, &err))
         fail_msg("put worked without %s", what);
     assert_int_equal(err.code, ERR_REPO);
     syscalls = (Syscalls){0};
@@ -180,7 +180,7 @@ static void test_put_failures(void **state)
     Error err;
     bool existed;
     syscalls.write = ENOSPC;
-    assert_false(storage_put(s->repo->storage, "d/x", "data", 4, &existed, &err));
+    assert_false(storage_put(s->repo->storage, "d/x", "data", 4, NULL, &existed, &err));
     syscalls = (Syscalls){0};
     assert_non_null(strstr(err.hint, "full"));
     /* the file is named, but its directory is not safe */
@@ -206,7 +206,7 @@ static void test_durability_order(void **state)
         for (int again = 0; again < 2; again++) {
             Buf log = BUF_INIT;
             syscalls = (Syscalls){.log = &log, .no_tmpfile = named};
-            must(storage_put(s->repo->storage, "a/b/c", "x", 1, &existed, &err), &err);
+            must(storage_put(s->repo->storage, "a/b/c", "x", 1, NULL, &existed, &err), &err);
             syscalls = (Syscalls){0};
             assert_int_equal(existed, again);
             /* what comes before belongs to directories that were made */
@@ -234,7 +234,7 @@ static void test_bad_keys(void **state)
         Buf out = BUF_INIT;
         char byte;
         bool existed;
-        if (storage_put(st, bad[i], "x", 1, &existed, &err) ||
+        if (storage_put(st, bad[i], "x", 1, NULL, &existed, &err) ||
             storage_put_begin(st, bad[i], 0, &err) || storage_get(st, bad[i], &out, &err) ||
             storage_get_range(st, bad[i], 0, 1, &byte, &err) ||
             storage_reader_open(st, bad[i], &err) || storage_head(st, bad[i], &object, &err) ||
@@ -349,7 +349,7 @@ static void test_missing(void **state)
     scratch_text(scratch_path(s, "repo"), "a file where the root should be");
     expect_code(s, "a", ERR_REPO, ERR_REPO);
     bool existed;
-    assert_false(storage_put(s->repo->storage, "a", "x", 1, &existed, &err));
+    assert_false(storage_put(s->repo->storage, "a", "x", 1, NULL, &existed, &err));
     assert_int_equal(err.code, ERR_REPO);
     assert_false(storage_prepare(s->repo->storage, &err));
     assert_int_equal(err.code, ERR_REPO);
@@ -370,10 +370,10 @@ static void test_directory_is_no_object(void **state)
     bool existed;
     put(s, "a/b/c", "x");
     expect_unreadable(s, "a", ERR_NO);
-    assert_false(storage_put(s->repo->storage, "a/b", "x", 1, &existed, &err));
+    assert_false(storage_put(s->repo->storage, "a/b", "x", 1, NULL, &existed, &err));
     assert_int_equal(err.code, ERR_REPO);
     assert_int_equal(symlink("nowhere", scratch_object(s, "a/dead")), 0);
-    assert_false(storage_put(s->repo->storage, "a/dead", "x", 1, &existed, &err));
+    assert_false(storage_put(s->repo->storage, "a/dead", "x", 1, NULL, &existed, &err));
     assert_int_equal(err.code, ERR_REPO);
 }
 

@@ -52,7 +52,7 @@ static WalObject store_raw(Scratch *s, const char *name, const void *data, size_
     hex[16] = '\0';
     walkey_make(s->repo, name, hex, key);
     must(lz4_frame_append(&frame, data, len, 1, &err), &err);
-    must(storage_put(s->repo->storage, key, frame.data, frame.len, &existed, &err), &err);
+    must(storage_put(s->repo->storage, key, frame.data, frame.len, NULL, &existed, &err), &err);
     buf_free(&frame);
     StorageObject object = {.key = key, .size = 1, .modified = 1};
     WalObject out;

@@ -19,7 +19,7 @@ static void store(Scratch *s, const char *key)
     Error err;
     bool existed;
     char *whole = scratch_keep(s, mem_printf(PREFIX "wal/%s", key));
-    must(storage_put(s->repo->storage, whole, "x", 1, &existed, &err), &err);
+    must(storage_put(s->repo->storage, whole, "x", 1, NULL, &existed, &err), &err);
 }
 
 static void check_round_trip(Repo *repo, const char *name, const char *expected)
@@ -253,7 +253,7 @@ static void test_any(void **state)
     check_any(s, false);
     bool existed;
     must(storage_put(s->repo->storage, "v1/main/14-7300000000000000001/wal/00000002.history", "x",
-                     1, &existed, &err),
+                     1, NULL, &existed, &err),
          &err);
     check_any(s, true);
 }
@@ -280,7 +280,7 @@ static void test_systems(void **state)
     assert_int_equal(count, 0);
     free(systems);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        must(storage_put(s->repo->storage, keys[i], "x", 1, &existed, &err), &err);
+        must(storage_put(s->repo->storage, keys[i], "x", 1, NULL, &existed, &err), &err);
     must(repo_systems(s->repo, &systems, &count, &err), &err);
     assert_int_equal(count, 4);
     assert_int_equal(systems[0].major, 9);
@@ -288,7 +288,7 @@ static void test_systems(void **state)
     assert_int_equal(systems[2].sysid, 7);
     assert_true(systems[3].sysid == UINT64_MAX);
     free(systems);
-    must(storage_put(s->repo->storage, "v2/x", "x", 1, &existed, &err), &err);
+    must(storage_put(s->repo->storage, "v2/x", "x", 1, NULL, &existed, &err), &err);
     assert_false(repo_systems(s->repo, &systems, &count, &err));
     assert_int_equal(err.code, ERR_REPO);
     assert_non_null(strstr(err.message, "v2"));

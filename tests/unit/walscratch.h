@@ -175,7 +175,7 @@ static inline void wal_stored(Scratch *s, const char *name, const char *hash)
     char key[REPO_MAX_KEY];
     bool existed;
     walkey_make(s->repo, name, hash, key);
-    must(storage_put(s->repo->storage, key, "", 0, &existed, &err), &err);
+    must(storage_put(s->repo->storage, key, "", 0, NULL, &existed, &err), &err);
 }
 
 /* The same for segments `first` to `last` of a timeline with 1 MiB segments. */
