@@ -128,6 +128,11 @@ static void test_surroundings(void **state)
                                                           "exit 7",
                                                           out)));
     char *with = scratch_keep(s, mem_printf("%s '$HOME' * ';' \"a  b\"", command));
+    int typed[2], stdin_was = dup(0);
+    assert_int_equal(pipe(typed), 0);
+    assert_int_equal(write(typed[1], "typed\n", 6), 6);
+    dup2(typed[0], 0);
+    close(typed[1]);
     scratch_catch(s);
     assert_false(aws_process_keys(with, "x", CLOCK_SECOND, &keys, &err));
     assert_string_equal(said_on_stderr(s), "to stderr\n");
@@ -136,6 +141,9 @@ static void test_surroundings(void **state)
     assert_string_equal(text, "<--password>\n<" AWS_SECRET_MARK "ARG>\n<$HOME>\n<*>\n<;>\n<a  b>\n"
                               "end of stdin\nignored: 0000000\n");
     signal(SIGPIPE, SIG_DFL);
+    dup2(stdin_was, 0);
+    close(stdin_was);
+    close(typed[0]);
 }
 
 static void test_failures(void **state)
