@@ -225,7 +225,10 @@ static int64_t patience(const Fetch *f, Verdict v, const Error *err)
         return f->mode == MODE_STANDBY && gap > STANDBY_RETRY ? STANDBY_RETRY : gap;
     if (v == DOUBT && f->mode == MODE_STANDBY)
         return fault > STANDBY_RETRY ? STANDBY_RETRY : fault;
-    return v == DOUBT && err->code == ERR_REPO && f->mode == MODE_RECOVERY ? fault : 0;
+    if (v != DOUBT || f->mode != MODE_RECOVERY)
+        return 0;
+    /* Bytes that were wrong once may have been spoilt on the way; those that stay wrong are damage. */
+    return err->code == ERR_REPO || gap > fault ? fault : gap;
 }
 
 static Verdict look_patiently(Fetch *f, Error *err)

@@ -141,8 +141,16 @@ static void add_repo_arguments(Buf *command, const Config *c)
             (strstr(origin, "command line") || strstr(origin, "environment")))
             add_argument(command, def->name, config_repo_text(c, 0, (OptionId)id));
     }
-    if (config_text(c, OPT_REPO_TIME))
-        add_argument(command, "repo-time", config_text(c, OPT_REPO_TIME));
+    /* As an instant: the server may live in another zone. */
+    Instant as_of;
+    bool had_zone;
+    Error ignored;
+    const char *repo_time = config_text(c, OPT_REPO_TIME);
+    if (repo_time && clock_parse_target(repo_time, &as_of, &had_zone, &ignored)) {
+        char text[CLOCK_TEXT];
+        clock_format_utc(text, as_of);
+        add_argument(command, "repo-time", text);
+    }
 }
 
 bool restore_make_command(RestoreRun *run, Error *err)

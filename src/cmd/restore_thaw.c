@@ -95,6 +95,8 @@ bool restore_thaw(RestoreRun *run, bool *waited, Error *err)
 {
     ColdList list = {0};
     *waited = false;
+    if (run->request.thawed)
+        return true;
     bool ok = find_cold(run, &list, err);
     bool thaw = config_flag(run->config, OPT_THAW) && !config_flag(run->config, OPT_DRY_RUN);
     if (ok && list.count && !thaw) {
@@ -105,7 +107,7 @@ bool restore_thaw(RestoreRun *run, bool *waited, Error *err)
                         "chooses another backup");
     } else if (ok && list.count) {
         ok = wait_for(run, &list, err);
-        *waited = ok;
+        *waited = run->request.thawed = ok;
     }
     for (size_t i = 0; i < list.count; i++)
         free(list.keys[i]);

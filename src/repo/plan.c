@@ -187,7 +187,7 @@ static bool load_chain(Planner *p, const Backup *b)
     plan->use_partial = false;
     consider_partial(p, run);
     size_t cold = walchain_cold(&plan->chain, plan->last);
-    plan->cold = cold > 0;
+    plan->cold = cold > 0 && !plan->request.thawed;
     return !plan->cold || error_set(p->err, ERR_REPO, "%zu WAL segments behind backup %s lie in a "
                                     "cold storage class", cold, b->label);
 }

@@ -24,6 +24,7 @@ typedef struct PlanRequest {
     uint32_t tli;       /* 0: chosen */
     const char *backup; /* label; NULL: chosen */
     bool allow_damaged;
+    bool thawed;        /* cold objects have been brought back, whatever listings say */
 } PlanRequest;
 
 typedef struct Plan {

@@ -188,8 +188,9 @@ static bool store_history(WalFile *file, Repo *repo, Error *err)
 }
 
 /* Any other content stored under the same segment's name. Where listing is not permitted *blind is
- * set: fetch and `info` of a reader would find it. */
-static bool check_conflict(const WalFile *file, Repo *repo, bool *blind, Error *err)
+ * set: `check` and fetch find it. What is `stored` must be listed: whoever says otherwise was not the
+ * store, or nothing was stored. */
+static bool check_conflict(const WalFile *file, Repo *repo, bool stored, bool *blind, Error *err)
 {
     WalObject other;
     size_t contents;
@@ -197,6 +198,9 @@ static bool check_conflict(const WalFile *file, Repo *repo, bool *blind, Error *
         return true;
     if (!walkey_find(repo, &file->name, &other, &contents, err)) {
         *blind = err->denied;
+        if (err->code == ERR_NO && stored)
+            return error_set(err, ERR_REPO, "%s is not listed in repository %s, although it was "
+                             "stored a moment ago", file->text, repo->name);
         return err->code == ERR_NO || *blind;
     }
     return (contents == 1 && strcmp(other.hash, file->hash) == 0) ||
@@ -235,14 +239,14 @@ bool walfile_store(WalFile *file, Repo *repo, Error *err)
     if (file->name.kind == WALNAME_HISTORY)
         return store_history(file, repo, err);
     walkey_make(repo, file->text, file->hash, key);
-    if (!check_conflict(file, repo, &blind, err))
+    if (!check_conflict(file, repo, false, &blind, err))
         return false;
     bool ok = file->in_memory ? storage_put(repo->storage, key, file->stored.data,
                                             file->stored.len, NULL, &existed, err)
                               : store_streaming(file, repo, key, &existed, err);
     /* Looked at again: another server may have stored its content in between. */
     if (!ok || (existed && !check_stored(file, repo, key, err)) ||
-        !check_conflict(file, repo, &blind, err))
+        !check_conflict(file, repo, true, &blind, err))
         return false;
     log_debug("%s is %s repository %s", file->text, existed ? "already in" : "stored in",
               repo->name);

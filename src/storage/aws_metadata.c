@@ -164,7 +164,8 @@ static char *base_url(bool *usual, Error *err)
     const char *given = aws_getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
     const char *mode = aws_getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE");
     *usual = !given;
-    if (given && strncasecmp(given, "http://", 7) != 0 && strncasecmp(given, "https://", 8) != 0) {
+    if (given && (strchr(given, '@') || (strncasecmp(given, "http://", 7) != 0 &&
+                                         strncasecmp(given, "https://", 8) != 0))) {
         error_set(err, ERR_USAGE, "AWS_EC2_METADATA_SERVICE_ENDPOINT is no http:// address");
         return NULL;
     }

@@ -3,11 +3,12 @@
  *
  * Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files"; where it is
  * silent, what the AWS CLI does (Python's RawConfigParser). In the config file a profile is
- * [default] or [profile NAME], in the credentials file [NAME]; other sections are skipped. Names of
- * settings are case-insensitive, the last of several counts. A line that is indented deeper than
- * the setting above it belongs to that one (nested settings as "s3 =") and is skipped. Lines that
- * begin with '#' or ';' are comments; behind a blank these two end a value, but for
- * credential_process. Lines may be of any length; a file has at most 1 MiB.
+ * [default] or [profile NAME], in the credentials file [NAME]; other sections are skipped. Names
+ * of settings are case-insensitive; of several the last counts, as with the SDKs (the CLI refuses
+ * such a file). A line that is indented deeper than the setting above it belongs to that one
+ * (nested settings as "s3 =") and is skipped. Lines that begin with '#' or ';' are comments;
+ * behind a blank these two end a value, but for credential_process. Lines may be of any length; a
+ * file has at most 1 MiB.
  */
 #ifndef PITR_STORAGE_AWS_PROFILE_H
 #define PITR_STORAGE_AWS_PROFILE_H

@@ -41,11 +41,13 @@ static void tell(const Retry *retry, Instant now, const Error *why)
 bool retry_pause(Retry *retry, int64_t at_least, const Error *why)
 {
     Instant now = clock_now();
-    int64_t pause = jitter(retry->attempts++);
+    int64_t pause = jitter(retry->attempts++), left = retry->deadline - now;
+    if (left <= 0 || at_least > left || interrupt_signal())
+        return false;
     if (pause < at_least)
         pause = at_least;
-    if (now + pause >= retry->deadline || interrupt_signal())
-        return false;
+    if (pause > left) /* one last attempt at the end */
+        pause = left;
     tell(retry, now, why);
     log_debug("%s; attempt %d in %lld ms", why->message, retry->attempts + 1,
               (long long)(pause / 1000));

@@ -28,9 +28,9 @@ typedef struct Retry {
 /* `limit`: a deadline of the caller's besides (0: none). */
 void retry_begin(Retry *retry, RetryLog *log, int64_t patience, Instant limit);
 
-/* After a failure that may pass: sleeps and is true, or is false at once if the deadline would pass
- * or a signal came. `at_least`: the server's Retry-After, microseconds. `why` is what the log line
- * says. */
+/* After a failure that may pass: sleeps and is true, or is false at once if the deadline has passed,
+ * `at_least` (the server's Retry-After, microseconds) goes beyond it, or a signal came. `why` is
+ * what the log line says. */
 bool retry_pause(Retry *retry, int64_t at_least, const Error *why);
 
 /* What is left of the deadline, at least one second. */

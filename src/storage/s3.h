@@ -61,6 +61,8 @@ typedef struct S3Store {
 #define S3_MAX_HEADERS 14
 #define S3_MAX_PARAMS  8
 
+struct S3Answer;
+
 typedef struct S3Request {
     const char *method;
     const char *key; /* of the bucket, prefix included; NULL: the bucket itself */
@@ -72,6 +74,10 @@ typedef struct S3Request {
     size_t body_len;
     char body_hash[65]; /* hexadecimal SHA-256 of the body; "": computed when it is signed */
     bool patient;       /* see HttpRequest */
+    /* Looks at a 2xx whose body was read (NULL: any will do): what a proxy or cache made of it is
+     * no answer, and passes like one of their own errors. False with the reason. */
+    bool (*accept)(void *ctx, const struct S3Answer *answer, Error *err);
+    void *accept_ctx;
 } S3Request;
 
 /* How a request ended. */

@@ -32,6 +32,7 @@ typedef struct Lister {
     char *prefix;          /* full */
     const char *delimiter; /* NULL: none */
     Buf start, token, token_version;
+    S3List page; /* as it is being read */
     Item *items;
     size_t count, room;
     char *last; /* key handed out last, to check the order */
@@ -64,14 +65,15 @@ static void lister_free(Lister *l)
     buf_free(&l->start);
     buf_free(&l->token);
     buf_free(&l->token_version);
+    buf_free(&l->page.next);
+    buf_free(&l->page.next_version);
 }
 
 static Item *add_item(Lister *l, const char *key, Error *err)
 {
     size_t ours = strlen(l->st->prefix);
     if (strncmp(key, l->prefix, strlen(l->prefix)) != 0) {
-        error_set(err, ERR_REPO, "repository %s: the server lists a key that was not asked for: %s",
-                  l->st->name, key);
+        error_set(err, ERR_REPO, "a listing has a key that was not asked for: %s", key);
         return NULL;
     }
     MEM_GROW(l->items, l->count, l->room);
@@ -108,6 +110,7 @@ static void page_params(Lister *l, S3Request *r)
     s3_param(r, "encoding-type", "url");
     if (l->delimiter)
         s3_param(r, "delimiter", l->delimiter);
+    s3_header(r, "x-amz-optional-object-attributes: RestoreStatus");
     if (l->versions) {
         s3_param(r, "versions", "");
         if (l->token.len || l->start.len)
@@ -117,36 +120,43 @@ static void page_params(Lister *l, S3Request *r)
         return;
     }
     s3_param(r, "list-type", "2");
-    s3_header(r, "x-amz-optional-object-attributes: RestoreStatus");
     if (l->token.len)
         s3_param(r, "continuation-token", l->token.data);
     else if (l->start.len)
         s3_param(r, "start-after", l->start.data);
 }
 
+static bool take_page(void *ctx, const S3Answer *answer, Error *err)
+{
+    Lister *l = ctx;
+    l->page.entry = take_entry;
+    l->page.prefix = take_prefix;
+    l->page.ctx = l;
+    l->page.asked = l->prefix;
+    drop_page(l);
+    return s3_xml_list(answer->http.body.data, answer->http.body.len, &l->page, err) &&
+           (!l->page.truncated || !l->token.len || l->page.next_version.len ||
+            strcmp(l->page.next.data, l->token.data) != 0 ||
+            error_set(err, ERR_REPO, "a listing goes on where it was"));
+}
+
 /* Reads the next page into l->items; *more tells whether another one follows. */
 static bool next_page(Lister *l, bool *more, Error *err)
 {
     S3Answer answer;
-    S3List list = {.entry = take_entry, .prefix = take_prefix, .ctx = l};
     S3Request r = s3_request(l->st, "GET", NULL);
-    drop_page(l);
     page_params(l, &r);
+    r.accept = take_page;
+    r.accept_ctx = l;
     bool ok = interrupt_check(err) && s3_send(l->st, &r, &answer, err);
-    if (ok)
-        ok = s3_xml_list(answer.http.body.data, answer.http.body.len, &list, err);
-    else if (err->code == ERR_NO)
+    if (!ok && err->code == ERR_NO)
         err->code = ERR_REPO;
-    if (ok && list.truncated &&
-        (!list.next.len || (l->token.len && !list.next_version.len &&
-                            strcmp(list.next.data, l->token.data) == 0)))
-        ok = error_set(err, ERR_REPO, "repository %s: a listing does not say where it goes on",
-                       l->st->name);
-    *more = list.truncated;
-    buf_free(&l->token);
-    buf_free(&l->token_version);
-    l->token = list.next;
-    l->token_version = list.next_version;
+    *more = l->page.truncated;
+    Buf spent = l->token, spent_version = l->token_version;
+    l->token = l->page.next;
+    l->token_version = l->page.next_version;
+    l->page.next = spent;
+    l->page.next_version = spent_version;
     s3_answer_free(&answer);
     s3_request_free(&r);
     return ok;

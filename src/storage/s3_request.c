@@ -13,7 +13,7 @@
 #include "stream/digest.h"
 
 #define ERROR_BODY    65536
-#define SLOWEST       65536 /* bytes a second that any transfer may count on */
+#define SLOWEST       65536 /* bytes a second of a body that an attempt is given time for */
 #define MAX_DETOURS   5     /* answers that say how to ask again */
 #define SKEW_MATTERS  (60 * CLOCK_SECOND)
 
@@ -268,7 +268,9 @@ static void hint(const Call *c, const S3Answer *a, Error *err)
     else if (strcmp(code, "NoSuchBucket") == 0)
         error_hint(err, "is the bucket's name in url right? pitr makes no buckets: see docs/s3.md");
     else if (strcmp(code, "InvalidObjectState") == 0)
-        error_hint(err, "the object lies in a cold storage class: pitr restore --thaw asks for it");
+        error_hint(err, "the object lies in a cold storage class: pitr restore --thaw brings back "
+                        "packs and WAL; a small object (backup.json, index, history) must be brought "
+                        "back with the store's own tools");
     else if (strcmp(code, "RequestTimeTooSkewed") == 0)
         error_hint(err, "set this host's clock");
     else if (a->http.status == 301 || strcmp(code, "PermanentRedirect") == 0)
@@ -276,8 +278,9 @@ static void hint(const Call *c, const S3Answer *a, Error *err)
                    a->error.endpoint[0] ? a->error.endpoint : "another endpoint");
     else if (upload && strstr(a->error.message, "art number") && c->st->max_parts > 1000)
         error_hint(err, "this server takes fewer parts: set max-parts (1000, say)");
-    else if (upload && c->st->checksum != CHECKSUM_NONE &&
-             (a->http.status == 501 || a->http.status == 400))
+    else if (upload && c->st->checksum != CHECKSUM_NONE && !passes(a->http.status, code) &&
+             (a->http.status == 501 || strcasestr(a->error.message, "checksum") ||
+              strcmp(code, "InvalidRequest") == 0))
         error_hint(err, "a server that does not know the checksum headers works with "
                         "upload-checksum = md5, or none");
 }
@@ -350,6 +353,18 @@ static Verdict transport(Call *c, S3Answer *a, bool transient, Error *err)
     return transient ? AGAIN : FAILED;
 }
 
+static Verdict accepted(const Call *c, S3Answer *a, Error *err)
+{
+    if (!c->r->accept || c->r->accept(c->r->accept_ctx, a, err))
+        return DONE;
+    if (err->code != ERR_REPO)
+        return FAILED;
+    a->repeated = true;
+    error_prefix(err, "repository %s: %s %s%s%s", c->st->name, c->r->method, c->st->bucket,
+                 c->r->key ? "/" : "", c->r->key ? c->r->key : "");
+    return AGAIN;
+}
+
 /* Sends once. With `stream` a success is left open there. */
 static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
 {
@@ -368,7 +383,7 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
                         .fresh = c->fresh,
                         .patient = c->r->patient};
     if (!stream)
-        http.timeout = retry_left(&c->retry);
+        http.timeout = retry_left(&c->retry) + (int64_t)(c->r->body_len / SLOWEST) * CLOCK_SECOND;
     HttpStream *in = http_stream_open(c->st->http, &http, &a->http, &transient, err);
     free_signed(&s);
     c->fresh = false;
@@ -385,7 +400,7 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
     if (!ok)
         return transport(c, a, transient, err);
     if (is_success(a))
-        return DONE;
+        return accepted(c, a, err);
     if (!a->error.code[0] && a->http.body.len)
         s3_xml_error(a->http.body.data, a->http.body.len, &a->error);
     Verdict v = judge(c, a, err);
@@ -415,8 +430,7 @@ static bool perform(S3Store *st, const S3Request *r, S3Answer *a, HttpStream **s
     snprintf(c.region, sizeof(c.region), "%s", st->region);
     c.clock_offset = st->clock_offset;
     pthread_mutex_unlock(&st->lock);
-    retry_begin(&c.retry, &st->retry_log,
-                st->io_timeout + (int64_t)(r->body_len / SLOWEST) * CLOCK_SECOND, st->deadline);
+    retry_begin(&c.retry, &st->retry_log, st->io_timeout, st->deadline);
     Verdict v;
     do {
         v = attempt(&c, a, stream, err);

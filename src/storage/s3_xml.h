@@ -50,6 +50,7 @@ typedef struct S3List {
     bool (*entry)(void *ctx, const S3Entry *entry, Error *err);
     bool (*prefix)(void *ctx, const char *prefix, Error *err);
     void *ctx;
+    const char *asked; /* the prefix that was asked for; NULL: not compared */
     /* Filled anew by each call; the two Bufs begin as BUF_INIT: */
     bool truncated;   /* then `next` is not empty */
     Buf next;         /* NextContinuationToken, or NextKeyMarker (decoded) */
@@ -59,7 +60,8 @@ typedef struct S3List {
 /* <ListBucketResult> (of ListObjectsV2) or <ListVersionsResult>. The caller frees the two Bufs,
  * also after a failure. Besides what is no XML, a listing is refused that does not say whether it
  * is complete or where it goes on, or has an object without key, size (but for delete markers),
- * time or version (in ListVersionsResult): a gap in it would be taken for proof of absence. */
+ * time or version (in ListVersionsResult), that is of another prefix than was asked for, or whose
+ * KeyCount is not what it has: a gap in it would be taken for proof of absence. */
 bool s3_xml_list(const char *text, size_t len, S3List *list, Error *err);
 
 /* <InitiateMultipartUploadResult>: the UploadId, appended; it is never empty. */

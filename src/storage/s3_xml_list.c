@@ -32,12 +32,13 @@ static bool read_time(const char *text, Instant *out)
 typedef struct ListWalk {
     S3List *list;
     bool deliver; /* the second walk: the callbacks are called */
-    bool encoded, undecodable, said_truncated;
+    bool encoded, undecodable, said_truncated, said_prefix, said_count;
+    uint64_t said, seen; /* KeyCount; objects and common prefixes */
     bool has_size, has_modified, expiry, in_progress; /* of the entry at hand */
     S3Entry entry;
     Buf key, version, storage_class;   /* of the entry at hand, as they stand in the answer */
     Buf decoded;                       /* its key, or a prefix */
-    Buf marker, last_key, last_prefix; /* of the answer, not decoded */
+    Buf marker, last_key, last_prefix, echo; /* of the answer, not decoded */
 } ListWalk;
 
 /* With EncodingType url a space comes as '+' (AWS, MinIO) or as %20 (Ceph); a real plus is always
@@ -110,6 +111,7 @@ static bool entry_end(ListWalk *w, const char *kind, Error *err)
         return xml_refuse(err, "a version has no identifier");
     decode(w, w->key.data);
     if (!w->deliver) {
+        w->seen++;
         xml_keep(&w->last_key, w->key.data);
         return true;
     }
@@ -125,6 +127,7 @@ static bool common_prefix(ListWalk *w, const char *text, Error *err)
 {
     decode(w, text);
     if (!w->deliver) {
+        w->seen++;
         xml_keep(&w->last_prefix, text);
         return true;
     }
@@ -145,6 +148,13 @@ static bool list_field(ListWalk *w, const char *name, const char *text, Error *e
         xml_keep(&w->marker, text);
     } else if (xml_is(name, "NextVersionIdMarker")) {
         xml_keep(&w->list->next_version, text);
+    } else if (xml_is(name, "Prefix")) {
+        w->said_prefix = true;
+        xml_keep(&w->echo, text);
+    } else if (xml_is(name, "KeyCount")) {
+        w->said_count = true;
+        if (!xml_number(text, &w->said))
+            return xml_refuse(err, "KeyCount can't be read");
     }
     return true;
 }
@@ -196,6 +206,17 @@ static bool next_page(ListWalk *w, bool versions, Error *err)
     return true;
 }
 
+/* Caches and balancers have been seen to mix answers up. */
+static bool is_ours(ListWalk *w, Error *err)
+{
+    const char *asked = w->list->asked;
+    if (asked && w->said_prefix && !xml_is(w->echo.data, asked) &&
+        !(decode_url(&w->decoded, w->echo.data) && xml_is(w->decoded.data, asked)))
+        return xml_refuse(err, "a listing of \"%s\" came, which was not asked for", w->echo.data);
+    return !w->said_count || w->said == w->seen ||
+           xml_refuse(err, "a listing does not have as many keys as it says");
+}
+
 bool s3_xml_list(const char *text, size_t len, S3List *list, Error *err)
 {
     ListWalk w = {.list = list};
@@ -207,7 +228,8 @@ bool s3_xml_list(const char *text, size_t len, S3List *list, Error *err)
     xml_keep(&list->next_version, "");
     /* Twice: EncodingType may come behind the keys, and nothing of a broken answer is handed out.
      */
-    bool ok = xml_walk_answer(text, len, &v, &root, err) && next_page(&w, root == 1, err);
+    bool ok = xml_walk_answer(text, len, &v, &root, err) && next_page(&w, root == 1, err) &&
+              is_ours(&w, err);
     w.deliver = true;
     ok = ok && xml_walk(text, len, &v, NULL, err);
     buf_free(&w.key);
@@ -217,5 +239,6 @@ bool s3_xml_list(const char *text, size_t len, S3List *list, Error *err)
     buf_free(&w.marker);
     buf_free(&w.last_key);
     buf_free(&w.last_prefix);
+    buf_free(&w.echo);
     return ok;
 }
