@@ -48,18 +48,18 @@ static int hex_digit(char c)
 
 bool aws_uri_decode(Buf *out, const char *text)
 {
-    for (; *text; text++) {
-        char c = *text;
-        if (c == '%') {
-            int high = hex_digit(text[1]);
-            int low = high < 0 ? -1 : hex_digit(text[2]);
-            if (low < 0 || (high == 0 && low == 0))
-                return false;
-            c = (char)(high * 16 + low);
-            text += 2;
-        }
-        if (!buf_putc(out, c))
+    while (*text) {
+        size_t plain = strcspn(text, "%");
+        if (!buf_append(out, text, plain))
             return false;
+        text += plain;
+        if (!*text)
+            break;
+        int high = hex_digit(text[1]);
+        int low = high < 0 ? -1 : hex_digit(text[2]);
+        if (low < 0 || (high == 0 && low == 0) || !buf_putc(out, (char)(high * 16 + low)))
+            return false;
+        text += 3;
     }
     return true;
 }

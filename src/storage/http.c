@@ -384,7 +384,12 @@ void http_stream_close(HttpStream *s)
     bool unanswered = s->expects && !s->continued && s->done && s->result == CURLE_OK &&
                       s->response->status < 300;
     give_slot(s->client, s->slot, unanswered);
+    /* Headers and bodies may hold tokens. */
+    for (struct curl_slist *h = s->headers; h; h = h->next)
+        explicit_bzero(h->data, strlen(h->data));
     curl_slist_free_all(s->headers);
+    if (s->stash.data)
+        explicit_bzero(s->stash.data, s->stash.cap);
     buf_free(&s->stash);
     free(s);
 }
@@ -470,6 +475,7 @@ bool http_exchange(HttpClient *client, const HttpRequest *request, size_t max_bo
             ok = error_set(err, ERR_REPO, "%s: the answer is larger than it may be", s->host);
         }
     } while (ok && got > 0);
+    explicit_bzero(chunk, sizeof(chunk));
     http_stream_close(s);
     if (!ok)
         http_response_free(response);

@@ -69,7 +69,7 @@ static bool take_endpoint(S3Store *st, const StorageOptions *o, Error *err)
     bool plain = scheme == 4 && strncmp(url, "http", 4) == 0;
     if ((colon && !plain && !(scheme == 5 && strncmp(url, "https", 5) == 0)) || len == 0 ||
         (host[len] && strcmp(host + len, "/") != 0))
-        return usage(o, err, "no endpoint", url, "write endpoint = https://host or https://host:port");
+        return usage(o, err, "no endpoint", strchr(url, '@') ? "it holds a user's name" : url, "write endpoint = https://host or https://host:port");
     if (plain) {
         free(st->scheme);
         st->scheme = mem_strdup("http");
@@ -154,7 +154,10 @@ static bool take_settings(S3Store *st, const StorageOptions *o, Error *err)
 
 static bool connect_services(S3Store *st, const StorageOptions *o, Error *err)
 {
-    const char *ca_file = o->ca_file ? o->ca_file : environment("AWS_CA_BUNDLE", NULL);
+    const char *bundle = environment("AWS_CA_BUNDLE", NULL);
+    const char *ca_file = o->ca_file ? o->ca_file : bundle;
+    /* The store's private authority says nothing about Amazon's token service. */
+    bool own_sts = environment("AWS_ENDPOINT_URL_STS", NULL) != NULL;
     int64_t half = st->io_timeout / 2;
     HttpOptions http = {.ca_file = ca_file,
                         .connect_timeout = half < 10 * CLOCK_SECOND ? half : 0,
@@ -163,7 +166,7 @@ static bool connect_services(S3Store *st, const StorageOptions *o, Error *err)
                                         .profile = o->profile,
                                         .credentials_file = o->credentials_file,
                                         .region = o->region,
-                                        .ca_file = ca_file};
+                                        .ca_file = own_sts ? ca_file : bundle};
     char *configured = o->region ? NULL : aws_configured_region(o->profile);
     snprintf(st->region, sizeof(st->region), "%s",
              o->region ? o->region : configured ? configured : "us-east-1");

@@ -420,34 +420,45 @@ static int64_t retry_after(const S3Answer *a)
     return seconds > 0 && seconds < 86400 ? seconds * CLOCK_SECOND : 0;
 }
 
+/* The keys to sign with: those of the last attempt may have been renewed meanwhile. */
+static bool take_keys(Call *c, Error *err)
+{
+    AwsKeys keys;
+    while (!aws_credentials_get(c->st->credentials, &keys, err))
+        if (err->code != ERR_REPO || !retry_pause(&c->retry, 0, err))
+            return false;
+    aws_keys_free(&c->keys);
+    c->keys = keys;
+    return true;
+}
+
+static Verdict try_until_done(Call *c, S3Answer *a, HttpStream **stream, Error *err)
+{
+    for (;;) {
+        Verdict v = attempt(c, a, stream, err);
+        if (v == AT_ONCE)
+            continue;
+        if (v != AGAIN)
+            return v;
+        if (!retry_pause(&c->retry, retry_after(a), err) || !take_keys(c, err))
+            return FAILED;
+    }
+}
+
 static bool perform(S3Store *st, const S3Request *r, S3Answer *a, HttpStream **stream, Error *err)
 {
     Call c = {.st = st, .r = r};
     *a = (S3Answer){0};
-    if (!aws_credentials_get(st->credentials, &c.keys, err))
-        return false;
     pthread_mutex_lock(&st->lock);
     snprintf(c.region, sizeof(c.region), "%s", st->region);
     c.clock_offset = st->clock_offset;
     pthread_mutex_unlock(&st->lock);
     retry_begin(&c.retry, &st->retry_log, st->io_timeout, st->deadline);
-    Verdict v;
-    do {
-        v = attempt(&c, a, stream, err);
-        if (v == AGAIN && !retry_pause(&c.retry, retry_after(a), err))
-            v = FAILED;
-        /* Keys may have been renewed while this request was being tried. */
-        AwsKeys keys;
-        Error ignored;
-        if (v == AGAIN && aws_credentials_get(st->credentials, &keys, &ignored)) {
-            aws_keys_free(&c.keys);
-            c.keys = keys;
-        }
-    } while (v == AGAIN || v == AT_ONCE);
-    if (v == FAILED && err->code == ERR_REPO && c.retry.attempts > 1)
+    bool ok = take_keys(&c, err) && try_until_done(&c, a, stream, err) == DONE;
+    if (!ok && err->code == ERR_REPO && c.retry.attempts > 1)
         error_prefix(err, "after %d attempts", c.retry.attempts);
     aws_keys_free(&c.keys);
-    return v == DONE;
+    return ok;
 }
 
 bool s3_send(S3Store *st, const S3Request *r, S3Answer *answer, Error *err)

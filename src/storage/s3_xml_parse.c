@@ -30,6 +30,9 @@ bool xml_refuse(Error *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(why, sizeof(why), fmt, ap);
     va_end(ap);
+    for (char *c = why; *c; c++) /* it may show something of the answer */
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
     error_set(err, ERR_REPO, "the answer is no S3 answer: %s", why);
     return error_hint(err, "is the endpoint an S3 server, and nothing else in between?");
 }

@@ -342,9 +342,11 @@ static inline void test_nothing_secret_was_said(void **state)
 {
     (void)state;
     assert_true(aws_said.len > 0);
-    const char *found = memmem(aws_said.data, aws_said.len, AWS_SECRET_MARK, strlen(AWS_SECRET_MARK));
+    const char *found =
+        memmem(aws_said.data, aws_said.len, AWS_SECRET_MARK, strlen(AWS_SECRET_MARK));
     if (found)
-        fail_msg("a secret was said: %.200s", found > aws_said.data + 80 ? found - 80 : aws_said.data);
+        fail_msg("a secret was said: %.200s",
+                 found > aws_said.data + 80 ? found - 80 : aws_said.data);
     buf_free(&aws_said);
 }
 
@@ -373,8 +375,8 @@ static inline int fake_setup(void **state)
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(at);
     aws->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (aws->fd < 0 || bind(aws->fd, (struct sockaddr *)&at, len) != 0 || listen(aws->fd, 64) != 0 ||
-        getsockname(aws->fd, (struct sockaddr *)&at, &len) != 0)
+    if (aws->fd < 0 || bind(aws->fd, (struct sockaddr *)&at, len) != 0 ||
+        listen(aws->fd, 64) != 0 || getsockname(aws->fd, (struct sockaddr *)&at, &len) != 0)
         return -1;
     aws->port = ntohs(at.sin_port);
     snprintf(aws->url, sizeof(aws->url), "http://127.0.0.1:%d", aws->port);

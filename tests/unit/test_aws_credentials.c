@@ -59,8 +59,9 @@ static char *sts_answer(Scratch *s, const char *name)
     return scratch_keep(
         s, mem_printf("<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult>"
                       "<Credentials><AccessKeyId>" AWS_SECRET_MARK "ID%s</AccessKeyId>"
-                      "<SecretAccessKey>" AWS_SECRET_MARK "KEY%s</SecretAccessKey><SessionToken>"
-                      AWS_SECRET_MARK "TOKEN%s</SessionToken></Credentials>"
+                      "<SecretAccessKey>" AWS_SECRET_MARK
+                      "KEY%s</SecretAccessKey><SessionToken>" AWS_SECRET_MARK
+                      "TOKEN%s</SessionToken></Credentials>"
                       "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
                       name, name, name));
 }
@@ -84,8 +85,8 @@ static void test_order(void **state)
     setenv("AWS_WEB_IDENTITY_TOKEN_FILE", scratch_path(s, "token"), 1);
     setenv("AWS_ROLE_ARN", "arn", 1);
     fake_rule("POST", "/", FAKE_FOR_EVER, 200, sts_answer(s, "sts"));
-    char *files = scratch_keep(s, mem_printf("%s%s", ini(s, "default", "profile"),
-                                             ini(s, "chosen", "chosen")));
+    char *files = scratch_keep(
+        s, mem_printf("%s%s", ini(s, "default", "profile"), ini(s, "chosen", "chosen")));
     scratch_text(scratch_path(s, ".aws/credentials"), files);
     setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", scratch_keep(s, mem_printf("%s/c", aws->url)), 1);
     fake_rule("GET", "/c", FAKE_FOR_EVER, 200, fake_json(s, "container", NULL));
@@ -176,8 +177,8 @@ static void test_profile_sources(void **state)
     scratch_text(scratch_path(s, "json"),
                  "{\"Version\":1,\"AccessKeyId\":\"" AWS_SECRET_MARK "IDproc\","
                  "\"SecretAccessKey\":\"" AWS_SECRET_MARK "KEYproc\"}");
-    char *process = scratch_keep(s, mem_printf("credential_process = cat '%s'\n",
-                                               scratch_path(s, "json")));
+    char *process =
+        scratch_keep(s, mem_printf("credential_process = cat '%s'\n", scratch_path(s, "json")));
     char *keys = strchr(ini(s, "p", "keys"), '\n') + 1;
     static const char identity[] = "web_identity_token_file = ~/t\nrole_arn = arn:x\n"
                                    "role_session_name = n@m\n";
@@ -185,14 +186,17 @@ static void test_profile_sources(void **state)
     gives(&options, "proc");
     profile_is(s, scratch_keep(s, mem_printf("%s%ssso_session = s\n", process, keys)));
     gives(&options, "keys");
-    profile_is(s, scratch_keep(s, mem_printf("%s%s%ssource_profile = z\n", process, keys, identity)));
+    profile_is(s,
+               scratch_keep(s, mem_printf("%s%s%ssource_profile = z\n", process, keys, identity)));
     gives(&options, "sts");
     assert_non_null(strstr(aws->requests[0].body, "RoleArn=arn%3Ax&RoleSessionName=n%40m&"));
 
     /* What only AWS's own tools can do. */
     static const char *const not_ours[] = {
-        "role_arn = arn:x\nsource_profile = z\n", "role_arn = arn:x\ncredential_source = Environment\n",
-        "sso_session = s\nsso_account_id = 1\n",  "sso_start_url = https://x/\n",
+        "role_arn = arn:x\nsource_profile = z\n",
+        "role_arn = arn:x\ncredential_source = Environment\n",
+        "sso_session = s\nsso_account_id = 1\n",
+        "sso_start_url = https://x/\n",
         "login_session = arn:x\n",
     };
     for (size_t i = 0; i < sizeof(not_ours) / sizeof(not_ours[0]); i++) {
@@ -356,8 +360,9 @@ static void test_a_failing_renewal(void **state)
     expect_get(c, "1", 4);
     char *said = said_on_stderr(s);
     size_t lines = 0;
-    for (char *p = said; (p = strstr(p, "answered status 403; the present AWS keys are good until "
-                                        END)) != NULL; p++)
+    for (char *p = said;
+         (p = strstr(p, "answered status 403; the present AWS keys are good until " END)) != NULL;
+         p++)
         lines++;
     assert_int_equal(lines, 3);
     now_is = START + 60 * MINUTE;

@@ -59,7 +59,7 @@ static void test_words(void **state)
 
 #define OUTPUT                                                                                     \
     "{\"Version\": 1, \"AccessKeyId\": \"" AWS_SECRET_MARK "ID1\", \"SecretAccessKey\": "          \
-    "\"" AWS_SECRET_MARK "KEY1\", \"SessionToken\": \"" AWS_SECRET_MARK "TOKEN1\", "              \
+    "\"" AWS_SECRET_MARK "KEY1\", \"SessionToken\": \"" AWS_SECRET_MARK "TOKEN1\", "               \
     "\"Expiration\": \"2026-11-21T05:00:00.123456+02:00\"}"
 
 /* A program with this text; what is said about it never has its arguments. */
@@ -102,10 +102,11 @@ static void test_keys(void **state)
     expect_keys(&keys, "1");
     assert_int_equal(keys.expires, when);
     aws_keys_free(&keys);
-    must(aws_process_keys(printing(s, "{\"Version\":1,\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S "
-                                      "\xc3\xa9\",\"SessionToken\":null,\"Expiration\":null}"),
-                          "x", AWS_PROCESS_TIMEOUT, &keys, &err),
-         &err);
+    must(
+        aws_process_keys(printing(s, "{\"Version\":1,\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S "
+                                     "\xc3\xa9\",\"SessionToken\":null,\"Expiration\":null}"),
+                         "x", AWS_PROCESS_TIMEOUT, &keys, &err),
+        &err);
     assert_string_equal(keys.secret_key, "S \xc3\xa9");
     assert_null(keys.session_token);
     assert_int_equal(keys.expires, 0);
@@ -120,13 +121,16 @@ static void test_surroundings(void **state)
     AwsKeys keys;
     char *out = scratch_path(s, "out");
     signal(SIGPIPE, SIG_IGN);
-    char *command = program(s, scratch_keep(s, mem_printf("exec >%s\n"
-                                                          "for a; do echo \"<$a>\"; done\n"
-                                                          "cat; echo end of stdin\n"
-                                                          "sed -n 's/^SigIgn:.*\\(.......\\)$/ignored: \\1/p' /proc/self/status\n"
-                                                          "echo to stderr >&2\n"
-                                                          "exit 7",
-                                                          out)));
+    char *command = program(
+        s,
+        scratch_keep(
+            s, mem_printf("exec >%s\n"
+                          "for a; do echo \"<$a>\"; done\n"
+                          "cat; echo end of stdin\n"
+                          "sed -n 's/^SigIgn:.*\\(.......\\)$/ignored: \\1/p' /proc/self/status\n"
+                          "echo to stderr >&2\n"
+                          "exit 7",
+                          out)));
     char *with = scratch_keep(s, mem_printf("%s '$HOME' * ';' \"a  b\"", command));
     int typed[2], stdin_was = dup(0);
     assert_int_equal(pipe(typed), 0);
@@ -203,8 +207,8 @@ static void test_something_left_behind(void **state)
     AwsKeys keys;
     char *pid_file = scratch_path(s, "pid");
     scratch_text(scratch_path(s, "json"), OUTPUT);
-    char *command = program(s, scratch_keep(s, mem_printf("sleep 60 & echo $! >%s; cat %s", pid_file,
-                                                          scratch_path(s, "json"))));
+    char *command = program(s, scratch_keep(s, mem_printf("sleep 60 & echo $! >%s; cat %s",
+                                                          pid_file, scratch_path(s, "json"))));
     Instant begun = clock_now();
     must(aws_process_keys(command, "x", 20 * CLOCK_SECOND, &keys, &err), &err);
     assert_in_range(took(begun), 0, 3000);
@@ -263,8 +267,15 @@ static void test_expiry(void **state)
         assert_int_equal(got, want);
     }
     static const char *const bad[] = {
-        "",      "2014-10-24",           "2014-10-24T23:00:23", "1414191623", "never",
-        "20 Oct", "2014-10-24T25:00:00Z", "2014-10-24T23:00:23Z ", "2014-10-24T23:00:23Zx",
+        "",
+        "2014-10-24",
+        "2014-10-24T23:00:23",
+        "1414191623",
+        "never",
+        "20 Oct",
+        "2014-10-24T25:00:00Z",
+        "2014-10-24T23:00:23Z ",
+        "2014-10-24T23:00:23Zx",
         "2014-10-24T23:00:23 Europe/Paris",
         "2014-10-24T23:00:23+00000000000000000000000000000000000000000000000000000000000000000000"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -284,9 +295,10 @@ static void test_json(void **state)
     (void)state;
     Error err;
     AwsKeys keys;
-    must(service("{\"Code\":\"Success\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"A\",\"more\":{},"
-                 "\"SecretAccessKey\":\"S\",\"Token\":\"T\",\"Expiration\":\"2026-01-01T00:00:00Z\"}",
-                 &keys, &err),
+    must(service(
+             "{\"Code\":\"Success\",\"Type\":\"AWS-HMAC\",\"AccessKeyId\":\"A\",\"more\":{},"
+             "\"SecretAccessKey\":\"S\",\"Token\":\"T\",\"Expiration\":\"2026-01-01T00:00:00Z\"}",
+             &keys, &err),
          &err);
     assert_string_equal(keys.session_token, "T");
     assert_true(keys.expires > 0);
@@ -298,12 +310,15 @@ static void test_json(void **state)
     static const char *const bad[][2] = {
         {"", "no JSON object"},
         {"null", "no JSON object"},
-        {"{\"Code\": \"AssumeRoleUnauthorized\\nAccess\"}", "it answered AssumeRoleUnauthorized?Acc"},
-        {"{\"AccessKeyId\":\"A\",\"AccessKeyId\":\"B\",\"SecretAccessKey\":\"S\"}", "no JSON object"},
+        {"{\"Code\": \"AssumeRoleUnauthorized\\nAccess\"}",
+         "it answered AssumeRoleUnauthorized?Acc"},
+        {"{\"AccessKeyId\":\"A\",\"AccessKeyId\":\"B\",\"SecretAccessKey\":\"S\"}",
+         "no JSON object"},
         {"{\"AccessKeyId\":\"A\\nB: C\",\"SecretAccessKey\":\"S\"}", "access key has a character"},
         {"{\"AccessKeyId\":\"A B\",\"SecretAccessKey\":\"S\"}", "access key has a character"},
         {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\\r\"}", "secret key has a character"},
-        {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\",\"Token\":\"\\u00e9\"}", "session token"},
+        {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\",\"Token\":\"\\u00e9\"}",
+         "session token"},
         {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\",\"Token\":[]}", "is no text"},
         {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\",\"Expiration\":\"soon\"}", "expiry"},
         {"{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\",\"Expiration\":5}", "is no text"},

@@ -89,8 +89,8 @@ static void test_config_file(void **state)
                                "[profile plain]\n"
                                "role_arn = later section of the same name\n";
     static const char *const cases[][2] = {
-        {"default", "r0"}, {"plain", "r1"}, {"with blank", "r2"}, {"quoted", "r3"}, {"not", ""},
-        {"profilenot", ""}, {"profile plain", ""}};
+        {"default", "r0"}, {"plain", "r1"},    {"with blank", "r2"}, {"quoted", "r3"},
+        {"not", ""},       {"profilenot", ""}, {"profile plain", ""}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         AwsProfile p = parse(AWS_CONFIG_FILE, cases[i][0], text);
         same(p.region, cases[i][1]);
@@ -290,13 +290,15 @@ static uint32_t lot(uint32_t below)
     return (lots_state >> 8) % below;
 }
 
-/* Any bytes: no crash, no read outside (valgrind and the sanitizers see it), no piece in an error. */
+/* Any bytes: no crash, no read outside (valgrind and the sanitizers see it), no piece in an error.
+ */
 static void test_fuzz(void **state)
 {
     (void)state;
-    static const char seed[] = "[default]\naws_access_key_id = SECRETA\n aws_session_token: SECRETB\n"
-                               "# c\n[profile 'x y']\ncredential_process = a 'b' # SECRETC\ns3 =\n"
-                               "  region = SECRETD\nregion=r ; SECRETE\r\n[x]\n\tsso_session = q\n";
+    static const char seed[] =
+        "[default]\naws_access_key_id = SECRETA\n aws_session_token: SECRETB\n"
+        "# c\n[profile 'x y']\ncredential_process = a 'b' # SECRETC\ns3 =\n"
+        "  region = SECRETD\nregion=r ; SECRETE\r\n[x]\n\tsso_session = q\n";
     static const char spice[] = "[]=:#; \t\r\n\0\"'x\xff";
     const char *seconds = getenv("PITR_FUZZ_SECONDS");
     Instant end = clock_now() + (seconds ? atoi(seconds) : 0) * CLOCK_SECOND;

@@ -67,10 +67,11 @@ static void test_sts(void **state)
     assert_int_equal(keys.expires, when);
     aws_keys_free(&keys);
     assert_int_equal(aws->count, 1);
-    assert_string_equal(aws->requests[0].body,
-                        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3A"
-                        "iam%3A%3A1%3Arole%2Fr&RoleSessionName=me%40host&WebIdentityToken="
-                        AWS_SECRET_MARK "-jwt.with_%2B%2F%3D%26chars-and-more-than-sixteen");
+    assert_string_equal(
+        aws->requests[0].body,
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn%3Aaws%3A"
+        "iam%3A%3A1%3Arole%2Fr&RoleSessionName=me%40host&WebIdentityToken=" AWS_SECRET_MARK
+        "-jwt.with_%2B%2F%3D%26chars-and-more-than-sixteen");
     fake_has_header(0, "Content-Type: application/x-www-form-urlencoded; charset=utf-8");
     assert_null(strstr(aws->requests[0].head, AWS_SECRET_MARK));
 }
@@ -138,7 +139,8 @@ static void test_sts_faults(void **state)
     sts_fails(s, 3, ERR_REPO, "STS: 127.0.0.1");
 
     /* Refusals end it at once, with a hint that fits. */
-    fake_rule("POST", "/", FAKE_FOR_EVER, 403, STS_ERROR("AccessDenied", "Not authorized to perform"));
+    fake_rule("POST", "/", FAKE_FOR_EVER, 403,
+              STS_ERROR("AccessDenied", "Not authorized to perform"));
     sts_fails(s, 1, ERR_REPO, "403: AccessDenied: Not authorized");
     fake_rule("POST", "/", FAKE_FOR_EVER, 403, STS_ERROR("AccessDenied", ""));
     sts_fails(s, 1, ERR_REPO, "trust policy of arn:aws:iam::1:role/r");
@@ -154,7 +156,9 @@ static void test_sts_faults(void **state)
     /* A server that repeats what it was sent. */
     fake_rule("POST", "/", 1, 400, STS_ERROR("Bad", "token " TOKEN " is bad"));
     sts_fails(s, 1, ERR_REPO, "answered status 400");
-    fake_rule("POST", "/", 1, 400, STS_ERROR("Bad", "token ..." "+/=&amp;chars-and-more-than"));
+    fake_rule("POST", "/", 1, 400,
+              STS_ERROR("Bad", "token ..."
+                               "+/=&amp;chars-and-more-than"));
     assert_false(ask_sts(s, &keys, &err));
     assert_null(strstr(err.message, "chars-and-more"));
 }
@@ -171,8 +175,8 @@ static void sts_usage(const AwsWebIdentity *identity, const char *part)
 static void test_sts_usage(void **state)
 {
     Scratch *s = *state;
-    AwsWebIdentity id = {.token_file = scratch_path(s, "none"), .role_arn = "r",
-                         .endpoint = aws->url};
+    AwsWebIdentity id = {
+        .token_file = scratch_path(s, "none"), .role_arn = "r", .endpoint = aws->url};
     sts_usage(&id, "can't open the web identity token");
     id.token_file = token_file(s);
     scratch_text(id.token_file, " \n");
@@ -283,7 +287,8 @@ static void test_container(void **state)
 
     /* A full address; the token's file goes before its text and is read each time. */
     unsetenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
-    setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", scratch_keep(s, mem_printf("%s/full", aws->url)), 1);
+    setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", scratch_keep(s, mem_printf("%s/full", aws->url)),
+           1);
     setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", scratch_path(s, "agent"), 1);
     for (int i = 0; i < 2; i++) {
         scratch_text(scratch_path(s, "agent"), i ? "second" : "first");
@@ -485,7 +490,8 @@ static bool on_ec2(Scratch *s)
 {
     char *vendor = scratch_read(s, "/sys/class/dmi/id/sys_vendor", NULL);
     char *uuid = scratch_read(s, "/sys/hypervisor/uuid", NULL);
-    return (vendor && strncmp(vendor, "Amazon EC2", 10) == 0) || (uuid && strncmp(uuid, "ec2", 3) == 0);
+    return (vendor && strncmp(vendor, "Amazon EC2", 10) == 0) ||
+           (uuid && strncmp(uuid, "ec2", 3) == 0);
 }
 
 /* Nothing is there: on another machine than an instance that means that nothing is configured. */
@@ -505,6 +511,8 @@ static void test_metadata_is_not_there(void **state)
     setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "v4", 1);
     metadata_fails(0, 0, ERR_USAGE, "neither IPv4 nor IPv6");
     setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254", 1);
+    metadata_fails(0, 0, ERR_USAGE, "no http:// address");
+    setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://u:" AWS_SECRET_MARK "@127.0.0.1", 1);
     metadata_fails(0, 0, ERR_USAGE, "no http:// address");
     assert_int_equal(aws->link_local, 0);
 }
