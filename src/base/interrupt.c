@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t caught;
+static _Thread_local bool ignored;
 
 static void on_signal(int sig)
 {
@@ -36,12 +37,17 @@ void interrupt_install(void)
 
 int interrupt_signal(void)
 {
-    return caught;
+    return ignored ? 0 : caught;
+}
+
+void interrupt_ignore(bool on)
+{
+    ignored = on;
 }
 
 bool interrupt_check(Error *err)
 {
-    int sig = caught;
+    int sig = interrupt_signal();
     if (sig)
         return error_set(err, ERR_LOCKED, "stopped by signal %d (%s)", sig, strsignal(sig));
     return true;
@@ -50,7 +56,7 @@ bool interrupt_check(Error *err)
 void interrupt_sleep(int ms)
 {
     /* Short steps: the signal may be delivered to another thread than the sleeping one. */
-    while (ms > 0 && !caught) {
+    while (ms > 0 && !interrupt_signal()) {
         int step = ms < 100 ? ms : 100;
         struct timespec ts = {0, step * 1000000L};
         nanosleep(&ts, NULL);

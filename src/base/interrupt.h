@@ -21,6 +21,10 @@ int interrupt_signal(void);
 /* False with ERR_LOCKED "stopped by signal …" once one of the four has come. Any thread. */
 bool interrupt_check(Error *err);
 
+/* For cleaning up after a signal: on this thread the two above say that none has come, until it is
+ * switched off again. The caller bounds the time. */
+void interrupt_ignore(bool on);
+
 /* Sleeps up to `ms` milliseconds; returns early when a signal came. */
 void interrupt_sleep(int ms);
 

@@ -156,6 +156,8 @@ int cmd_restore(const Config *config)
         return context_fail(&err);
     RestoreRun run = {.config = config, .begun = clock_now(), .lock = -1};
     bool ok = restore(&run, &repos, &err);
+    if (!ok && err.code == ERR_NO) /* something that the plan found is gone */
+        err.code = ERR_DAMAGED;
     int code = ok ? 0 : context_fail(&err);
     if (!ok && run.touched)
         log_warn("%s is half restored and can't be started; %s", run.data,

@@ -6,12 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "stream/digest.h"
 
 #define JSON_LIMIT (16u * 1024 * 1024)
+#define CLEAN_UP   (10 * CLOCK_SECOND)
 #define JSON_FORM  JSON_INDENT(2)
 
 void backup_free(Backup *b)
@@ -186,16 +188,24 @@ bool backup_from_json(const json_t *json, Backup *out, Error *err)
 
 /* --- begin and end ----------------------------------------------------------------------------- */
 
-static bool put_json(Repo *repo, const char *label, const char *name, json_t *json, bool *existed,
-                     Error *err)
+/* *existed: another's is there; not this one, whose answer may have been lost. Where it may not be
+ * read, `ours` is what it is taken for. */
+static bool put_json(Repo *repo, const char *label, const char *name, json_t *json, bool ours,
+                     bool *existed, Error *err)
 {
-    char key[REPO_MAX_KEY];
+    char key[REPO_MAX_KEY], hex[SHA256_HEX];
+    uint8_t digest[SHA256_BYTES];
     repo_key(repo, key, "base/%s/%s", label, name);
     char *text = json_dumps(json, JSON_FORM);
     json_decref(json);
     if (!text)
         return error_set(err, ERR_INTERNAL, "can't write %s as JSON", name);
-    bool ok = storage_put(repo->storage, key, text, strlen(text), NULL, existed, err);
+    sha256(text, strlen(text), digest);
+    sha256_hex(digest, hex);
+    error_clear(err);
+    bool ok = storage_put(repo->storage, key, text, strlen(text), hex, existed, err);
+    if (ok && *existed && repo_own_object(repo, key, hex, err))
+        *existed = err->denied && !ours;
     free(text);
     return ok;
 }
@@ -212,7 +222,7 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
         json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I}", "format", 1, "label", label,
                                  "pitr", PITR_VERSION, "host", host, "started", when, "pid",
                                  (json_int_t)getpid());
-        if (!put_json(repo, label, "begin.json", json, &existed, err))
+        if (!put_json(repo, label, "begin.json", json, false, &existed, err))
             return false;
         if (!existed)
             return true;
@@ -222,19 +232,10 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
 
 bool catalog_finish(Repo *repo, const Backup *backup, Error *err)
 {
-    char key[REPO_MAX_KEY], hex[SHA256_HEX];
-    uint8_t digest[SHA256_BYTES];
     bool existed;
-    repo_key(repo, key, "base/%s/backup.json", backup->label);
-    json_t *json = backup_to_json(backup);
-    char *text = json_dumps(json, JSON_FORM);
-    if (text) {
-        sha256(text, strlen(text), digest);
-        sha256_hex(digest, hex);
-    }
-    free(text);
-    return put_json(repo, backup->label, "backup.json", json, &existed, err) &&
-           (!existed || repo_own_object(repo, key, hex, err));
+    if (!put_json(repo, backup->label, "backup.json", backup_to_json(backup), true, &existed, err))
+        return false;
+    return !existed || error_set(err, ERR_REPO, "backup %s exists already", backup->label);
 }
 
 typedef struct DiscardState {
@@ -259,6 +260,10 @@ void catalog_discard(Repo *repo, const char *label)
     Error err;
     DiscardState s = {0};
     char prefix[REPO_MAX_KEY];
+    /* Whoever sent a signal waits. */
+    if (interrupt_signal())
+        storage_set_deadline(repo->storage, clock_now() + CLEAN_UP);
+    interrupt_ignore(true);
     repo_key(repo, prefix, "base/%s/", label);
     bool ok = storage_list(repo->storage, prefix, NULL, discard_one, &s, &err);
     /* It may be there although storing it failed: while it is, the rest belongs to a backup. */
@@ -268,13 +273,14 @@ void catalog_discard(Repo *repo, const char *label)
     repo_key(repo, prefix, "base/%s/begin.json", label);
     ok = ok && storage_delete(repo->storage, prefix, &err);
     if (!ok) {
-        log_info("what the unfinished backup %s stored could not be removed; it counts for nothing",
-                 label);
+        log_info("what backup %s stored could not be removed; unless pitr info lists it as a backup, "
+                 "it counts for nothing", label);
         log_debug("%s", err.message);
     }
     for (size_t i = 0; i < s.count; i++)
         free(s.keys[i]);
     free(s.keys);
+    interrupt_ignore(false);
 }
 
 /* --- listing ----------------------------------------------------------------------------------- */

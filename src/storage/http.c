@@ -53,6 +53,7 @@ struct HttpStream {
     char reason[CURL_ERROR_SIZE];
     size_t sent;
     bool expects, continued;
+    int status;
     bool have_headers, done, paused;
     CURLcode result;
     /* The reader's memory comes first, the rest waits in `stash`. */
@@ -221,6 +222,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     }
     if (len == 0) {
         s->have_headers |= s->response->status >= 200;
+        s->status = s->response->status;
         return given;
     }
     return keep_header(s->response, line, len) ? given : 0;
@@ -339,6 +341,18 @@ static bool hopeless(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_ENGINE_NOTFOUND;
 }
 
+/* The proxy that the environment names for this URL; no_proxy is not looked at: it is a hint. */
+static const char *proxy_of(const HttpStream *s)
+{
+    bool tls = strncmp(s->request.url, "https:", 6) == 0;
+    const char *names[] = {tls ? "https_proxy" : "http_proxy", tls ? "HTTPS_PROXY" : "all_proxy",
+                           "all_proxy", "ALL_PROXY"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !s->client->no_proxy; i++)
+        if (getenv(names[i]) && getenv(names[i])[0])
+            return names[i];
+    return NULL;
+}
+
 static bool transport_error(const HttpStream *s, bool *transient, Error *err)
 {
     *transient = !hopeless(s->result);
@@ -347,6 +361,10 @@ static bool transport_error(const HttpStream *s, bool *transient, Error *err)
     if (s->result == CURLE_PEER_FAILED_VERIFICATION)
         error_hint(err, "the server's certificate is not trusted: for a private authority set "
                         "ca-file to its certificate (PEM); is the host's name in the certificate?");
+    else if (proxy_of(s) && (s->result == CURLE_COULDNT_CONNECT || s->result == CURLE_RECV_ERROR ||
+                             s->result == CURLE_COULDNT_RESOLVE_PROXY))
+        error_hint(err, "the environment (%s) sends this through a proxy: is that up? no_proxy names "
+                        "hosts that are reached directly", proxy_of(s));
     else if (s->result == CURLE_COULDNT_RESOLVE_HOST)
         error_hint(err, "is the endpoint or region right, does name resolution work on this host?");
     return false;
@@ -382,7 +400,7 @@ void http_stream_close(HttpStream *s)
     curl_multi_remove_handle(s->slot->multi, s->slot->easy);
     curl_easy_setopt(s->slot->easy, CURLOPT_ERRORBUFFER, NULL);
     bool unanswered = s->expects && !s->continued && s->done && s->result == CURLE_OK &&
-                      s->response->status < 300;
+                      s->status < 300;
     give_slot(s->client, s->slot, unanswered);
     /* Headers and bodies may hold tokens. */
     for (struct curl_slist *h = s->headers; h; h = h->next)

@@ -74,6 +74,7 @@ typedef struct S3Request {
     size_t body_len;
     char body_hash[65]; /* hexadecimal SHA-256 of the body; "": computed when it is signed */
     bool patient;       /* see HttpRequest */
+    int64_t patience;   /* instead of io-timeout; 0: that */
     /* Looks at a 2xx whose body was read (NULL: any will do): what a proxy or cache made of it is
      * no answer, and passes like one of their own errors. False with the reason. */
     bool (*accept)(void *ctx, const struct S3Answer *answer, Error *err);
@@ -84,7 +85,6 @@ typedef struct S3Request {
 typedef struct S3Answer {
     HttpResponse http; /* the last answer; to be freed with s3_answer_free() in every case */
     S3Error error;     /* what an error's body said */
-    bool repeated;     /* an attempt before the last may have done its work unseen */
 } S3Answer;
 
 /* A request for the object `key` of the repository (NULL: the bucket); free with

@@ -15,6 +15,7 @@ typedef struct Look {
     StorageCheckCallback callback;
     void *ctx;
     bool aborts; /* some rule removes unfinished uploads */
+    bool useful; /* something is permitted */
 } Look;
 
 static void tell(Look *l, StorageFinding finding, const char *hint, const char *fmt, ...)
@@ -44,6 +45,7 @@ static bool look_at_writing(Look *l, Error *err)
                  "these credentials may not write");
             return true;
         }
+        l->useful = true;
         if (condition == CONDITION_HOLDS)
             tell(l, FINDING_GOOD, NULL, "%s: If-None-Match holds, nothing can be overwritten",
                  kinds[i]);
@@ -53,6 +55,12 @@ static bool look_at_writing(Look *l, Error *err)
                  "%s: the server ignores If-None-Match; pitr looks before it writes", kinds[i]);
     }
     return true;
+}
+
+static void permitted(Look *l, const char *what)
+{
+    l->useful = true;
+    tell(l, FINDING_GOOD, NULL, "%s", what);
 }
 
 static bool take_first(void *ctx, const StorageObject *object, bool *stop, Error *err)
@@ -66,7 +74,7 @@ static bool take_first(void *ctx, const StorageObject *object, bool *stop, Error
 static bool look_at_listing(Look *l, char **first, Error *err)
 {
     if (s3_list(l->st, "", NULL, take_first, first, err))
-        tell(l, FINDING_GOOD, NULL, "listing is permitted");
+        permitted(l, "listing is permitted");
     else if (err->denied)
         tell(l, FINDING_NOTE, "enough for archive; backup then relies on the server's word that WAL "
                               "was archived, and restore and info run elsewhere",
@@ -83,7 +91,7 @@ static bool look_at_reading(Look *l, Error *err)
     char *first = NULL;
     bool ok = look_at_listing(l, &first, err);
     if (ok && s3_head(l->st, first ? first : S3_PROBE_KEY, &object, err))
-        tell(l, FINDING_GOOD, NULL, "reading is permitted");
+        permitted(l, "reading is permitted");
     else if (ok && err->denied)
         tell(l, FINDING_NOTE, "enough for archive and backup; restore and info run elsewhere",
              "these credentials may not read");
@@ -209,9 +217,12 @@ static void look_at_lifecycle(Look *l)
 
 bool s3_check(void *driver, StorageCheckCallback callback, void *ctx, Error *err)
 {
-    Look l = {driver, callback, ctx, false};
+    Look l = {.st = driver, .callback = callback, .ctx = ctx};
     if (!look_at_writing(&l, err) || !look_at_reading(&l, err))
         return false;
+    if (!l.useful)
+        tell(&l, FINDING_BAD, "the table of permissions is in docs/s3.md",
+             "these credentials may do nothing here");
     look_at_versioning(&l);
     look_at_lock(&l);
     look_at_lifecycle(&l);

@@ -143,7 +143,7 @@ static bool take_page(void *ctx, const S3Answer *answer, Error *err)
 /* Reads the next page into l->items; *more tells whether another one follows. */
 static bool next_page(Lister *l, bool *more, Error *err)
 {
-    S3Answer answer;
+    S3Answer answer = {0};
     S3Request r = s3_request(l->st, "GET", NULL);
     page_params(l, &r);
     r.accept = take_page;

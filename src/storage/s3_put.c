@@ -21,7 +21,8 @@
 #include "storage/s3.h"
 #include "stream/digest.h"
 
-#define PARTS_AT_ONCE 4
+#define PARTS_AT_ONCE  4
+#define ABORT_PATIENCE (5 * CLOCK_SECOND)
 
 /* --- headers ----------------------------------------------------------------------------------- */
 
@@ -234,12 +235,14 @@ static void complete_body(const Upload *u, Buf *xml)
     buf_puts(xml, "</CompleteMultipartUpload>");
 }
 
-/* "No such upload" after an answer that was lost: the first attempt may have done it. */
-static bool completed_unseen(Upload *u, Error *err)
+/* "No such upload" where one had been: an attempt whose answer was lost has done it, unless somebody
+ * aborted it. An object that is there may be this one. */
+static bool completed_unseen(Upload *u, bool *existed, Error *err)
 {
     StorageObject object;
     Error why;
-    if (s3_head(u->st, u->key, &object, &why))
+    *existed = s3_head(u->st, u->key, &object, &why);
+    if (*existed)
         return true;
     if (!why.denied)
         return false;
@@ -272,8 +275,8 @@ static bool upload_complete(Upload *u, bool conditional, bool *existed, Error *e
     bool ok = s3_send(u->st, &r, &answer, err);
     if (!ok && conditional && answer.http.status == 412)
         ok = *existed = true;
-    else if (!ok && answer.repeated && strcmp(answer.error.code, "NoSuchUpload") == 0)
-        ok = completed_unseen(u, err);
+    else if (!ok && strcmp(answer.error.code, "NoSuchUpload") == 0)
+        ok = completed_unseen(u, existed, err);
     if (!ok && err->code == ERR_NO)
         err->code = ERR_REPO;
     s3_answer_free(&answer);
@@ -288,8 +291,11 @@ static void upload_abort(Upload *u)
     S3Answer answer;
     Error err;
     S3Request r = upload_request(u, "DELETE");
+    r.patience = ABORT_PATIENCE;
+    interrupt_ignore(true); /* a signal may be the reason */
     if (!s3_send(u->st, &r, &answer, &err) && err.code != ERR_NO)
         log_debug("an unfinished upload of %s stays behind: %s", u->key, err.message);
+    interrupt_ignore(false);
     s3_answer_free(&answer);
     s3_request_free(&r);
 }

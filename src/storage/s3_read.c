@@ -157,10 +157,9 @@ static bool at_end(S3Reader *r, Error *err)
 bool s3_reader_read(void *state, void *data, size_t len, size_t *got, Error *err)
 {
     S3Reader *r = state;
-    Retry retry;
+    Retry retry = {0};
     bool transient;
     *got = 0;
-    retry_begin(&retry, &r->st->retry_log, r->st->io_timeout, r->st->deadline);
     while (!r->done) {
         if (r->stream && http_stream_read(r->stream, data, len, got, &transient, err)) {
             if (*got == 0)
@@ -175,6 +174,8 @@ bool s3_reader_read(void *state, void *data, size_t len, size_t *got, Error *err
             return at_end(r, err);
         if (r->stream) {
             error_prefix(err, "repository %s: %s", r->st->name, r->key);
+            if (!retry.begun) /* not before: the stall that ended this took its time */
+                retry_begin(&retry, &r->st->retry_log, r->st->io_timeout, r->st->deadline);
             if (!transient || !r->etag[0] || !retry_pause(&retry, 0, err))
                 return false;
         }

@@ -344,10 +344,9 @@ static bool is_success(S3Answer *a)
     return false;
 }
 
-static Verdict transport(Call *c, S3Answer *a, bool transient, Error *err)
+static Verdict transport(Call *c, bool transient, Error *err)
 {
     c->fresh = true;
-    a->repeated = true;
     if (err->code == ERR_REPO)
         error_prefix(err, "repository %s", c->st->name);
     return transient ? AGAIN : FAILED;
@@ -359,7 +358,6 @@ static Verdict accepted(const Call *c, S3Answer *a, Error *err)
         return DONE;
     if (err->code != ERR_REPO)
         return FAILED;
-    a->repeated = true;
     error_prefix(err, "repository %s: %s %s%s%s", c->st->name, c->r->method, c->st->bucket,
                  c->r->key ? "/" : "", c->r->key ? c->r->key : "");
     return AGAIN;
@@ -388,7 +386,7 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
     free_signed(&s);
     c->fresh = false;
     if (!in)
-        return transport(c, a, transient, err);
+        return transport(c, transient, err);
     bool leave = stream && a->http.status >= 200 && a->http.status < 300;
     bool ok = leave || read_body(in, &a->http.body,
                                  a->http.status < 300 ? S3_MAX_ANSWER : ERROR_BODY, &transient, err);
@@ -398,14 +396,12 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
     }
     http_stream_close(in);
     if (!ok)
-        return transport(c, a, transient, err);
+        return transport(c, transient, err);
     if (is_success(a))
         return accepted(c, a, err);
     if (!a->error.code[0] && a->http.body.len)
         s3_xml_error(a->http.body.data, a->http.body.len, &a->error);
-    Verdict v = judge(c, a, err);
-    a->repeated |= v == AGAIN;
-    return v;
+    return judge(c, a, err);
 }
 
 static int64_t retry_after(const S3Answer *a)
@@ -453,7 +449,7 @@ static bool perform(S3Store *st, const S3Request *r, S3Answer *a, HttpStream **s
     snprintf(c.region, sizeof(c.region), "%s", st->region);
     c.clock_offset = st->clock_offset;
     pthread_mutex_unlock(&st->lock);
-    retry_begin(&c.retry, &st->retry_log, st->io_timeout, st->deadline);
+    retry_begin(&c.retry, &st->retry_log, r->patience ? r->patience : st->io_timeout, st->deadline);
     bool ok = take_keys(&c, err) && try_until_done(&c, a, stream, err) == DONE;
     if (!ok && err->code == ERR_REPO && c.retry.attempts > 1)
         error_prefix(err, "after %d attempts", c.retry.attempts);

@@ -60,8 +60,8 @@ typedef struct S3List {
 /* <ListBucketResult> (of ListObjectsV2) or <ListVersionsResult>. The caller frees the two Bufs,
  * also after a failure. Besides what is no XML, a listing is refused that does not say whether it
  * is complete or where it goes on, or has an object without key, size (but for delete markers),
- * time or version (in ListVersionsResult), that is of another prefix than was asked for, or whose
- * KeyCount is not what it has: a gap in it would be taken for proof of absence. */
+ * time or version (in ListVersionsResult), that is of another prefix than was asked for, or that has
+ * fewer keys than its KeyCount: a gap in it would be taken for proof of absence. */
 bool s3_xml_list(const char *text, size_t len, S3List *list, Error *err);
 
 /* <InitiateMultipartUploadResult>: the UploadId, appended; it is never empty. */
