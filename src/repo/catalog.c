@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/interrupt.h"
@@ -210,18 +211,29 @@ static bool put_json(Repo *repo, const char *label, const char *name, json_t *js
     return ok;
 }
 
+/* No two runs store the same begin.json, whatever host names and process ids containers have. */
+static void draw_run(char out[33])
+{
+    uint8_t lot[16] = {0};
+    if (getrandom(lot, sizeof(lot), GRND_NONBLOCK) != sizeof(lot))
+        memcpy(lot, &(Instant){clock_now()}, sizeof(Instant));
+    for (size_t i = 0; i < sizeof(lot); i++)
+        snprintf(out + 2 * i, 3, "%02x", lot[i]);
+}
+
 bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
 {
-    char host[256] = "", stamp[CLOCK_TEXT], when[CLOCK_TEXT];
+    char host[256] = "", stamp[CLOCK_TEXT], when[CLOCK_TEXT], run[33];
     gethostname(host, sizeof(host) - 1);
+    draw_run(run);
     for (int i = 0; i < 60; i++) {
         bool existed;
         clock_format_label(stamp, now + i * CLOCK_SECOND);
         snprintf(label, LABEL_TEXT, "%.20s-F", stamp);
         clock_format_utc(when, now);
-        json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I}", "format", 1, "label", label,
+        json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:s}", "format", 1, "label", label,
                                  "pitr", PITR_VERSION, "host", host, "started", when, "pid",
-                                 (json_int_t)getpid());
+                                 (json_int_t)getpid(), "run", run);
         if (!put_json(repo, label, "begin.json", json, false, &existed, err))
             return false;
         if (!existed)
