@@ -92,35 +92,36 @@ static void take_addressing(S3Store *st, const StorageOptions *o)
                      (o->addressing == ADDRESSING_AUTO && (st->host || !hostname));
 }
 
+/* Appends `len` bytes without the blanks around them, encoded. */
+static void put_trimmed(Buf *out, const char *text, size_t len)
+{
+    while (len && isspace((unsigned char)*text)) {
+        text++;
+        len--;
+    }
+    while (len && isspace((unsigned char)text[len - 1]))
+        len--;
+    char *word = mem_strndup(text, len);
+    aws_uri_encode(out, word, false);
+    free(word);
+}
+
 /* "name=value, name=value" to the form of the x-amz-tagging header. */
 static bool take_tags(S3Store *st, const StorageOptions *o, Error *err)
 {
     Buf out = BUF_INIT;
-    const char *tag = o->tags;
-    while (tag && *tag) {
-        size_t len = strcspn(tag, ",");
-        const char *next = tag + len + (tag[len] == ',');
-        while (len && isspace((unsigned char)*tag)) {
-            tag++;
-            len--;
-        }
-        while (len && isspace((unsigned char)tag[len - 1]))
-            len--;
-        char *pair = mem_strndup(tag, len), *equals = strchr(pair, '=');
-        bool good = equals && equals != pair;
-        if (good) {
-            *equals = '\0';
-            buf_puts(&out, out.len ? "&" : "");
-            aws_uri_encode(&out, pair, false);
-            buf_putc(&out, '=');
-            aws_uri_encode(&out, equals + 1, false);
-        }
-        free(pair);
-        if (!good) {
+    for (const char *tag = o->tags; tag && *tag;) {
+        size_t len = strcspn(tag, ","), name = strcspn(tag, "="), before;
+        buf_puts(&out, out.len ? "&" : "");
+        before = out.len;
+        put_trimmed(&out, tag, name < len ? name : 0);
+        if (out.len == before) {
             buf_free(&out);
             return usage(o, err, "no tags", o->tags, "write tags = name=value, name=value");
         }
-        tag = next;
+        buf_putc(&out, '=');
+        put_trimmed(&out, tag + name + 1, len - name - 1);
+        tag += len + (tag[len] == ',');
     }
     st->tags = out.len ? buf_detach(&out) : NULL;
     buf_free(&out);
@@ -212,9 +213,9 @@ static void *s3_open(const StorageOptions *o, Error *err)
 /* A bucket is made by its owner, with versioning and policies (docs/s3.md), never by us. */
 static bool s3_prepare(void *driver, Error *err)
 {
-    const S3Store *st = driver;
-    return !st->as_of || error_set(err, ERR_USAGE, "repository %s is read as of an earlier moment: "
-                                   "nothing can be written", st->name);
+    (void)driver;
+    (void)err;
+    return true;
 }
 
 static void s3_set_deadline(void *driver, Instant deadline)

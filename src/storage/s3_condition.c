@@ -64,6 +64,13 @@ static char *memory_path(const S3Store *st, bool multipart, bool make)
     return path;
 }
 
+/* A moment in the future was written under a wrong clock. */
+static bool is_recent(Instant when)
+{
+    int64_t age = clock_now() - when;
+    return age >= -CLOCK_SECOND && age < REMEMBERED;
+}
+
 static S3Condition remembered(const S3Store *st, bool multipart)
 {
     char *path = memory_path(st, multipart, false);
@@ -73,7 +80,7 @@ static S3Condition remembered(const S3Store *st, bool multipart)
     S3Condition found = CONDITION_UNKNOWN;
     buf_init_max(&text, 64);
     if (path && stat(path, &info) == 0 && info.st_uid == geteuid() &&
-        clock_now() - info.st_mtim.tv_sec * CLOCK_SECOND < REMEMBERED &&
+        is_recent(info.st_mtim.tv_sec * CLOCK_SECOND) &&
         fs_read_file(path, &text, &ignored) && text.len)
         found = strcmp(text.data, "holds\n") == 0     ? CONDITION_HOLDS
                 : strcmp(text.data, "ignored\n") == 0 ? CONDITION_IGNORED

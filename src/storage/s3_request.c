@@ -289,8 +289,10 @@ static bool explain(const Call *c, S3Answer *a, Error *err)
 {
     static const char *const denied[] = {"AccessDenied", "AllAccessDisabled", "Forbidden",
                                          "AccountProblem", NULL};
+    /* A 404 proves absence only in the store's own words: a proxy has its own 404. */
+    static const char *const absent_codes[] = {"NoSuchKey", "NoSuchVersion", "NoSuchUpload", NULL};
     const S3Error *e = &a->error;
-    bool absent = a->http.status == 404 && strcmp(e->code, "NoSuchBucket") != 0 && c->r->key;
+    bool absent = a->http.status == 404 && is_one_of(e->code, absent_codes);
     error_set(err, absent ? ERR_NO : ERR_REPO, "repository %s: %s %s%s%s: %s%s%s (HTTP %d%s%s)",
               c->st->name, c->r->method, c->st->bucket, c->r->key ? "/" : "",
               c->r->key ? c->r->key : "", e->code[0] ? e->code : "no S3 answer",

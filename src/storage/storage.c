@@ -10,6 +10,7 @@ struct Storage {
     const StorageDriver *driver;
     void *state;
     char *url;
+    bool past; /* read as of an earlier moment */
 };
 
 struct StoragePut {
@@ -40,7 +41,7 @@ Storage *storage_open(const StorageOptions *options, Error *err)
         if (!state)
             return NULL;
         Storage *st = MEM_NEW(Storage);
-        *st = (Storage){drivers[i], state, mem_strdup(options->url)};
+        *st = (Storage){drivers[i], state, mem_strdup(options->url), options->as_of != 0};
         return st;
     }
     error_set(err, ERR_USAGE, "repository %s: no such kind of URL: %s", options->name,
@@ -87,11 +88,19 @@ static bool check_key(const char *key, bool is_prefix, Error *err)
     return !bad || error_set(err, ERR_INTERNAL, "bad object key \"%s\"", key);
 }
 
+static bool check_write(const Storage *st, const char *key, Error *err)
+{
+    if (st->past)
+        return error_set(err, ERR_USAGE, "%s is read as of an earlier moment: nothing can be "
+                         "written", st->url);
+    return check_key(key, false, err);
+}
+
 bool storage_put(Storage *st, const char *key, const void *data, size_t len, const char *sha256,
                  bool *existed, Error *err)
 {
     if (st->driver->put)
-        return check_key(key, false, err) &&
+        return check_write(st, key, err) &&
                st->driver->put(st->state, key, data, len, sha256, existed, err);
     StoragePut *put = storage_put_begin(st, key, len, err);
     if (!put)
@@ -105,7 +114,7 @@ bool storage_put(Storage *st, const char *key, const void *data, size_t len, con
 
 StoragePut *storage_put_begin(Storage *st, const char *key, uint64_t expected, Error *err)
 {
-    if (!check_key(key, false, err))
+    if (!check_write(st, key, err))
         return NULL;
     void *state = st->driver->put_begin(st->state, key, expected, err);
     if (!state)
@@ -220,13 +229,13 @@ bool storage_list_names(Storage *st, const char *prefix, StorageNameCallback cal
 
 bool storage_delete(Storage *st, const char *key, Error *err)
 {
-    return check_key(key, false, err) && st->driver->remove(st->state, key, err);
+    return check_write(st, key, err) && st->driver->remove(st->state, key, err);
 }
 
 bool storage_delete_many(Storage *st, const char *const *keys, size_t count, Error *err)
 {
     for (size_t i = 0; i < count; i++)
-        if (!check_key(keys[i], false, err))
+        if (!check_write(st, keys[i], err))
             return false;
     if (st->driver->remove_many)
         return count == 0 || st->driver->remove_many(st->state, keys, count, err);
