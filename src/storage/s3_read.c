@@ -86,6 +86,12 @@ static bool check_digest(S3Reader *r, Error *err)
     return error_hint(err, "read it again; if that fails too, the server has damaged it");
 }
 
+static bool finish(S3Reader *r, Error *err)
+{
+    r->done = true;
+    return check_digest(r, err);
+}
+
 /* Where the right to list depends on a prefix, a key that is not there is answered as a refusal: a
  * listing tells them apart. */
 static bool missing_or_denied(S3Store *st, const char *key, Error *err)
@@ -96,6 +102,28 @@ static bool missing_or_denied(S3Store *st, const char *key, Error *err)
         error_set(err, ERR_NO, "repository %s: %s/%s%s is not there", st->name, st->bucket,
                   st->prefix, key);
     return false;
+}
+
+/* 416: nothing at or behind this offset. */
+static bool not_opened(S3Reader *r, bool first, Error *err)
+{
+    bool at_end = r->answer.http.status == 416;
+    if (first && !at_end)
+        return missing_or_denied(r->st, r->key, err);
+    if (!first && (at_end ? r->at < r->total : err->code == ERR_NO))
+        return error_set(err, ERR_REPO, "repository %s: %s has changed while it was read",
+                         r->st->name, r->key);
+    return at_end && finish(r, err);
+}
+
+/* A server that ignores Range, or a cache that mixes them up, would hand out the wrong bytes. */
+static bool is_range(const S3Reader *r)
+{
+    char text[128];
+    uint64_t start;
+    return r->answer.http.status == 206 &&
+           http_header(&r->answer.http, "content-range", text, sizeof(text)) &&
+           sscanf(text, "bytes %" SCNu64 "-", &start) == 1 && start == r->at;
 }
 
 /* Opens, or opens again, at r->at. */
@@ -117,17 +145,11 @@ static bool open_stream(S3Reader *r, Error *err)
     if (!first)
         s3_header(&r->request, "if-match: %s", r->etag);
     r->stream = s3_send_stream(r->st, &r->request, &r->answer, err);
-    if (!r->stream) {
-        if (first && r->answer.http.status != 416)
-            return missing_or_denied(r->st, r->key, err);
-        if (r->answer.http.status != 416) /* nothing at or behind this offset */
-            return err->code == ERR_NO ? error_set(err, ERR_REPO, "%s", err->message) : false;
-        r->done = true;
-        return true;
-    }
-    /* A server that ignores Range would hand out the wrong bytes. */
-    if ((r->at || r->end) && r->answer.http.status != 206)
-        return error_set(err, ERR_REPO, "repository %s: the server ignores Range", r->st->name);
+    if (!r->stream)
+        return not_opened(r, first, err);
+    if ((r->at || r->end) && !is_range(r))
+        return error_set(err, ERR_REPO, "repository %s: %s: the server answers with another range "
+                         "than was asked for", r->st->name, r->key);
     if (first) {
         http_header(&r->answer.http, "etag", r->etag, sizeof(r->etag));
         if (http_header(&r->answer.http, "content-length", length, sizeof(length)))
@@ -148,12 +170,6 @@ void *s3_reader_open(void *driver, const char *key, uint64_t offset, uint64_t le
     return NULL;
 }
 
-static bool at_end(S3Reader *r, Error *err)
-{
-    r->done = true;
-    return check_digest(r, err);
-}
-
 bool s3_reader_read(void *state, void *data, size_t len, size_t *got, Error *err)
 {
     S3Reader *r = state;
@@ -163,7 +179,7 @@ bool s3_reader_read(void *state, void *data, size_t len, size_t *got, Error *err
     while (!r->done) {
         if (r->stream && http_stream_read(r->stream, data, len, got, &transient, err)) {
             if (*got == 0)
-                return at_end(r, err);
+                return finish(r, err);
             r->at += *got;
             if (r->digest)
                 EVP_DigestUpdate(r->digest, data, *got);
@@ -171,7 +187,7 @@ bool s3_reader_read(void *state, void *data, size_t len, size_t *got, Error *err
         }
         /* All that was wanted may have come before the connection broke. */
         if (r->total && r->at >= r->total)
-            return at_end(r, err);
+            return finish(r, err);
         if (r->stream) {
             error_prefix(err, "repository %s: %s", r->st->name, r->key);
             if (!retry.begun) /* not before: the stall that ended this took its time */
