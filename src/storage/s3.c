@@ -239,7 +239,7 @@ static bool s3_remove(void *driver, const char *key, Error *err)
 typedef struct Refusals {
     S3Store *st;
     size_t count;
-    Error *first;
+    Error first;
 } Refusals;
 
 static void on_refusal(void *ctx, const char *key, const S3Error *error)
@@ -247,9 +247,17 @@ static void on_refusal(void *ctx, const char *key, const S3Error *error)
     Refusals *refused = ctx;
     if (refused->count++)
         return;
-    error_set(refused->first, ERR_REPO, "repository %s: can't delete %s/%s: %s: %s",
+    error_set(&refused->first, ERR_REPO, "repository %s: can't delete %s/%s: %s: %s",
               refused->st->name, refused->st->bucket, key, error->code, error->message);
-    refused->first->denied = strcmp(error->code, "AccessDenied") == 0;
+    refused->first.denied = strcmp(error->code, "AccessDenied") == 0;
+}
+
+static bool take_refusals(void *ctx, const S3Answer *answer, Error *err)
+{
+    Refusals *refused = ctx;
+    refused->count = 0;
+    return s3_xml_delete_result(answer->http.body.data, answer->http.body.len, on_refusal, refused,
+                                err);
 }
 
 /* One DeleteObjects of up to 1,000 keys. Its Content-MD5 or checksum is required. */
@@ -271,12 +279,14 @@ static bool remove_page(S3Store *st, const char *const *keys, size_t count, Erro
     r.body = xml.data;
     r.body_len = xml.len;
     s3_body_md5(&r);
-    Refusals refused = {st, 0, err};
-    bool ok = s3_send(st, &r, &answer, err) &&
-              (answer.http.body.len == 0 ||
-               s3_xml_delete_result(answer.http.body.data, answer.http.body.len, on_refusal,
-                                    &refused, err)) &&
-              refused.count == 0;
+    Refusals refused = {.st = st};
+    r.accept = take_refusals;
+    r.accept_ctx = &refused;
+    bool ok = s3_send(st, &r, &answer, err);
+    if (ok && refused.count) {
+        *err = refused.first;
+        ok = false;
+    }
     s3_answer_free(&answer);
     s3_request_free(&r);
     buf_free(&xml);

@@ -156,9 +156,6 @@ bool s3_listed(S3Store *st, const char *key, bool *found, Error *err);
 /* The version of `key` that was the current one at st->as_of, appended; ERR_NO if there was none. */
 bool s3_version_then(S3Store *st, const char *key, Buf *version, Error *err);
 
-/* True for the storage classes that need a restore before they can be read. */
-bool s3_is_cold(const char *storage_class);
-
 /* s3_check.c */
 bool s3_check(void *driver, StorageCheckCallback callback, void *ctx, Error *err);
 bool s3_thaw(void *driver, const char *key, const char *tier, int days, bool *ready, Error *err);

@@ -123,17 +123,28 @@ static bool ask(Look *l, const char *what, S3Answer *answer, const char *absent,
     return ok;
 }
 
+/* The text at `path` of an answer; false, having told so, if it is none of S3's. */
+static bool text_of(Look *l, const char *what, const S3Answer *answer, const char *root,
+                    const char *path, Buf *out)
+{
+    Error err;
+    if (s3_xml_text(answer->http.body.data, answer->http.body.len, root, path, out, &err)) {
+        buf_puts(out, "");
+        return true;
+    }
+    tell(l, FINDING_NOTE, NULL, "the bucket's %s can't be seen: %s", what, err.message);
+    return false;
+}
+
 static void look_at_versioning(Look *l)
 {
     static const char hint[] = "with versioning a restore works after somebody deleted or overwrote "
                                "everything (--repo-time): see docs/s3.md";
     S3Answer answer;
     Buf status = BUF_INIT;
-    Error err;
-    if (ask(l, "versioning", &answer, "", "", NULL)) {
-        bool on = s3_xml_text(answer.http.body.data, answer.http.body.len,
-                              "VersioningConfiguration", "Status", &status, &err) &&
-                  status.len && strcmp(status.data, "Enabled") == 0;
+    if (ask(l, "versioning", &answer, "", "", NULL) &&
+        text_of(l, "versioning", &answer, "VersioningConfiguration", "Status", &status)) {
+        bool on = strcmp(status.data, "Enabled") == 0;
         tell(l, on ? FINDING_GOOD : FINDING_NOTE, on ? NULL : hint, "versioning is %s",
              on ? "on" : "off");
     }
@@ -143,22 +154,18 @@ static void look_at_versioning(Look *l)
 
 static void look_at_lock(Look *l)
 {
+    static const char root[] = "ObjectLockConfiguration";
     static const char hint[] = "Object Lock keeps backups from whoever gets hold of this host's "
                                "credentials: see docs/s3.md";
     S3Answer answer;
     Buf mode = BUF_INIT, days = BUF_INIT;
-    Error err;
     if (ask(l, "object-lock", &answer, "ObjectLockConfigurationNotFoundError",
-            "Object Lock is not set up", hint)) {
-        const char *xml = answer.http.body.data;
-        size_t len = answer.http.body.len;
-        if (s3_xml_text(xml, len, "ObjectLockConfiguration", "Rule/DefaultRetention/Mode", &mode,
-                        &err) &&
-            s3_xml_text(xml, len, "ObjectLockConfiguration", "Rule/DefaultRetention/Days", &days,
-                        &err) &&
-            mode.len)
+            "Object Lock is not set up", hint) &&
+        text_of(l, "object-lock", &answer, root, "Rule/DefaultRetention/Mode", &mode) &&
+        text_of(l, "object-lock", &answer, root, "Rule/DefaultRetention/Days", &days)) {
+        if (mode.len)
             tell(l, FINDING_GOOD, NULL, "Object Lock: %s%s%s%s", mode.data, days.len ? ", " : "",
-                 days.len ? days.data : "", days.len ? " days" : "");
+                 days.data, days.len ? " days" : "");
         else
             tell(l, FINDING_NOTE, hint, "Object Lock is on, without a default retention");
     }

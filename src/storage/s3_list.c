@@ -21,7 +21,7 @@ typedef struct Item {
     char *version;
     uint64_t size;
     Instant modified;
-    bool cold, marker, is_prefix;
+    bool cold, marker, is_prefix, latest;
     size_t at; /* in the page: of two versions of one second the first is the newer */
 } Item;
 
@@ -31,17 +31,13 @@ typedef struct Lister {
     bool versions;
     char *prefix;          /* full */
     const char *delimiter; /* NULL: none */
+    const char *after;     /* without the store's prefix; NULL: from the beginning */
     Buf start, token, token_version;
     S3List page; /* as it is being read */
     Item *items;
     size_t count, room;
     char *last; /* key handed out last, to check the order */
 } Lister;
-
-bool s3_is_cold(const char *storage_class)
-{
-    return strcmp(storage_class, "GLACIER") == 0 || strcmp(storage_class, "DEEP_ARCHIVE") == 0;
-}
 
 static void free_item(Item *item)
 {
@@ -91,6 +87,7 @@ static bool take_entry(void *ctx, const S3Entry *e, Error *err)
     item->size = e->size;
     item->modified = e->modified;
     item->marker = e->is_marker;
+    item->latest = e->is_latest;
     item->cold = s3_is_cold(e->storage_class) && !e->restored;
     return true;
 }
@@ -126,6 +123,11 @@ static void page_params(Lister *l, S3Request *r)
         s3_param(r, "start-after", l->start.data);
 }
 
+static bool same(const Buf *a, const Buf *b)
+{
+    return a->len == b->len && (a->len == 0 || memcmp(a->data, b->data, a->len) == 0);
+}
+
 static bool take_page(void *ctx, const S3Answer *answer, Error *err)
 {
     Lister *l = ctx;
@@ -135,8 +137,8 @@ static bool take_page(void *ctx, const S3Answer *answer, Error *err)
     l->page.asked = l->prefix;
     drop_page(l);
     return s3_xml_list(answer->http.body.data, answer->http.body.len, &l->page, err) &&
-           (!l->page.truncated || !l->token.len || l->page.next_version.len ||
-            strcmp(l->page.next.data, l->token.data) != 0 ||
+           (!l->page.truncated || !same(&l->page.next, &l->token) ||
+            !same(&l->page.next_version, &l->token_version) ||
             error_set(err, ERR_REPO, "a listing goes on where it was"));
 }
 
@@ -171,6 +173,8 @@ static int by_key(const void *a, const void *b)
         return order;
     if (x->modified != y->modified)
         return x->modified < y->modified ? 1 : -1;
+    if (x->latest != y->latest)
+        return x->latest ? -1 : 1;
     return x->at < y->at ? -1 : 1;
 }
 
@@ -203,6 +207,10 @@ static bool hand_out(Lister *l, const Item *item, Out *out, Error *err)
 {
     size_t len = strlen(item->key); /* consoles make objects for folders */
     if (!item->is_prefix && (len == 0 || item->key[len - 1] == '/'))
+        return true;
+    /* Some servers list a folder on each page that has keys of it, or ignore where to start. */
+    if ((l->last && strcmp(l->last, item->key) == 0) ||
+        (l->after && strcmp(item->key, l->after) <= 0))
         return true;
     return in_order(l, item->key, err) && out->take(out, item, err);
 }
@@ -238,7 +246,10 @@ static bool consider(Lister *l, Item *item, Item *best, Out *out, Error *err)
         return false;
     if (item->is_prefix)
         return hand_out(l, item, out, err);
-    if (item->modified > l->st->as_of || (best->key && item->modified <= best->modified))
+    if (item->modified > l->st->as_of)
+        return true;
+    if (best->key && (item->modified < best->modified ||
+                      (item->modified == best->modified && !item->latest)))
         return true;
     free_item(best);
     *best = *item;
@@ -265,7 +276,8 @@ static bool list_then(Lister *l, Out *out, Error *err)
 static bool list(S3Store *st, const char *prefix, const char *after, const char *delimiter, Out *out,
                  Error *err)
 {
-    Lister l = {.st = st, .versions = st->as_of != 0, .delimiter = delimiter};
+    Lister l = {
+        .st = st, .versions = st->as_of != 0, .delimiter = delimiter, .after = after};
     l.prefix = mem_printf("%s%s", st->prefix, prefix);
     if (after)
         buf_printf(&l.start, "%s%s", st->prefix, after);

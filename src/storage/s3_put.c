@@ -152,6 +152,7 @@ typedef struct Upload {
         char checksum[64];
     } *parts; /* by number - 1; under the lock */
     size_t count;
+    bool unseen; /* completed, but nobody knows by which attempt */
 } Upload;
 
 static bool take_id(void *ctx, const S3Answer *answer, Error *err)
@@ -241,6 +242,7 @@ static bool completed_unseen(Upload *u, bool *existed, Error *err)
 {
     StorageObject object;
     Error why;
+    u->unseen = true;
     *existed = s3_head(u->st, u->key, &object, &why);
     if (*existed)
         return true;
@@ -318,6 +320,7 @@ bool s3_put_multipart(S3Store *st, const char *key, const void *data, size_t len
         ok = upload_part(&u, 1, data, len, err) && upload_complete(&u, conditional, existed, err);
         if (!ok || *existed)
             upload_abort(&u);
+        *existed = *existed && !u.unseen; /* only a 412 proves something */
     }
     upload_free(&u);
     return ok;

@@ -35,6 +35,11 @@ void s3_xml_escape(Buf *out, const char *text)
     }
 }
 
+bool s3_is_cold(const char *storage_class)
+{
+    return strcmp(storage_class, "GLACIER") == 0 || strcmp(storage_class, "DEEP_ARCHIVE") == 0;
+}
+
 /* ---- errors ---- */
 
 static bool error_field(S3Error *e, const char *name, const char *text)
@@ -212,7 +217,10 @@ static bool read_days(const char *text, int *out, Error *err)
 static void end_transition(LifecycleWalk *w)
 {
     S3LifecycleRule *r = &w->rule;
-    if (!w->transition_days || (r->transition_days && r->transition_days <= w->transition_days))
+    bool cold = s3_is_cold(w->transition_class.data);
+    bool had_cold = r->transition_days && s3_is_cold(w->earliest_class.data);
+    bool earlier = !r->transition_days || w->transition_days < r->transition_days;
+    if (!w->transition_days || (cold == had_cold ? !earlier : had_cold))
         return;
     r->transition_days = w->transition_days;
     xml_keep(&w->earliest_class, w->transition_class.data);

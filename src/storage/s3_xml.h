@@ -94,12 +94,15 @@ typedef struct S3LifecycleRule {
     int expire_days;      /* Expiration Days or Date */
     int noncurrent_days;
     int abort_days;      /* AbortIncompleteMultipartUpload */
-    int transition_days; /* the earliest Transition */
+    int transition_days; /* the earliest Transition to a cold class, else the earliest */
     const char *transition_class;
 } S3LifecycleRule;
 
 bool s3_xml_lifecycle(const char *text, size_t len,
                       void (*rule)(void *ctx, const S3LifecycleRule *rule), void *ctx, Error *err);
+
+/* True for the storage classes that need a restore before they can be read. */
+bool s3_is_cold(const char *storage_class);
 
 /* Appends `text` with & < > " ' and control characters as "&#x26;" and so on. */
 void s3_xml_escape(Buf *out, const char *text);
