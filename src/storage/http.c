@@ -50,6 +50,7 @@ struct HttpStream {
     HttpResponse *response;
     struct curl_slist *headers;
     char host[300];
+    const char *proxy; /* see proxy_of() */
     char reason[CURL_ERROR_SIZE];
     size_t sent;
     bool expects, continued;
@@ -341,13 +342,13 @@ static bool hopeless(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_ENGINE_NOTFOUND;
 }
 
-/* The proxy that the environment names for this URL; no_proxy is not looked at: it is a hint. */
-static const char *proxy_of(const HttpStream *s)
+/* The variable that names a proxy for this URL; no_proxy is not looked at: it is for a hint. */
+static const char *proxy_of(const HttpClient *client, const char *url)
 {
-    bool tls = strncmp(s->request.url, "https:", 6) == 0;
+    bool tls = strncmp(url, "https:", 6) == 0;
     const char *names[] = {tls ? "https_proxy" : "http_proxy", tls ? "HTTPS_PROXY" : "all_proxy",
                            "all_proxy", "ALL_PROXY"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !s->client->no_proxy; i++)
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !client->no_proxy; i++)
         if (getenv(names[i]) && getenv(names[i])[0])
             return names[i];
     return NULL;
@@ -361,10 +362,10 @@ static bool transport_error(const HttpStream *s, bool *transient, Error *err)
     if (s->result == CURLE_PEER_FAILED_VERIFICATION)
         error_hint(err, "the server's certificate is not trusted: for a private authority set "
                         "ca-file to its certificate (PEM); is the host's name in the certificate?");
-    else if (proxy_of(s) && (s->result == CURLE_COULDNT_CONNECT || s->result == CURLE_RECV_ERROR ||
+    else if (s->proxy && (s->result == CURLE_COULDNT_CONNECT || s->result == CURLE_RECV_ERROR ||
                              s->result == CURLE_COULDNT_RESOLVE_PROXY))
         error_hint(err, "the environment (%s) sends this through a proxy: is that up? no_proxy names "
-                        "hosts that are reached directly", proxy_of(s));
+                        "hosts that are reached directly", s->proxy);
     else if (s->result == CURLE_COULDNT_RESOLVE_HOST)
         error_hint(err, "is the endpoint or region right, does name resolution work on this host?");
     return false;
@@ -427,6 +428,7 @@ HttpStream *http_stream_open(HttpClient *client, const HttpRequest *request, Htt
     HttpStream *s = MEM_NEW(HttpStream);
     *s = (HttpStream){.client = client, .slot = slot, .request = *request, .response = response};
     http_host(request->url, s->host, sizeof(s->host));
+    s->proxy = proxy_of(client, request->url);
     set_up(s, no_expect);
     curl_multi_add_handle(slot->multi, slot->easy);
     bool ok = step(s, false, transient, err);

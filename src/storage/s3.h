@@ -102,6 +102,9 @@ bool s3_send(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 HttpStream *s3_send_stream(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 void s3_answer_free(S3Answer *answer);
 
+/* For S3Request.accept: whoever answers for an object without an ETag is not the store. */
+bool s3_has_etag(void *ctx, const S3Answer *answer, Error *err);
+
 /* Headers that a new object gets: class, encryption, tags; and the checksum of `len` bytes, whose
  * SHA-256 (computed unless given) is also left in r->body_hash. */
 void s3_object_headers(const S3Store *st, S3Request *r);

@@ -85,15 +85,6 @@ void s3_checksum_headers(const S3Store *st, S3Request *r, const void *data, size
     }
 }
 
-/* Whoever answers a PUT without an ETag is not the store. */
-static bool has_etag(void *ctx, const S3Answer *answer, Error *err)
-{
-    char etag[128];
-    (void)ctx;
-    return http_header(&answer->http, "etag", etag, sizeof(etag)) ||
-           error_set(err, ERR_REPO, "the answer has no ETag: it is not the store's");
-}
-
 /* --- one PUT ----------------------------------------------------------------------------------- */
 
 bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, const char *sha256,
@@ -107,7 +98,7 @@ bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, c
         s3_header(&r, "x-amz-meta-sha256: %s", r.body_hash);
     if (conditional)
         s3_header(&r, "if-none-match: *");
-    r.accept = has_etag;
+    r.accept = s3_has_etag;
     *existed = false;
     bool ok = s3_send(st, &r, &answer, err);
     if (!ok && conditional && answer.http.status == 412)
@@ -206,7 +197,7 @@ static bool upload_part(Upload *u, int number, const void *data, size_t len, Err
     snprintf(text, sizeof(text), "%d", number);
     s3_param(&r, "partNumber", text);
     s3_checksum_headers(u->st, &r, data, len, NULL);
-    r.accept = has_etag;
+    r.accept = s3_has_etag;
     bool ok = s3_send(u->st, &r, &answer, err);
     if (ok)
         http_header(&answer.http, "etag", done.etag, sizeof(done.etag));

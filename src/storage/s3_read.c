@@ -144,6 +144,7 @@ static bool open_stream(S3Reader *r, Error *err)
         s3_header(&r->request, "x-amz-checksum-mode: ENABLED");
     if (!first)
         s3_header(&r->request, "if-match: %s", r->etag);
+    r->request.accept = s3_has_etag;
     r->stream = s3_send_stream(r->st, &r->request, &r->answer, err);
     if (!r->stream)
         return not_opened(r, first, err);
@@ -230,6 +231,7 @@ static bool head_by_get(S3Store *st, const char *key, const char *version, Stora
     if (version)
         s3_param(&r, "versionId", version);
     s3_header(&r, "range: bytes=0-0");
+    r.accept = s3_has_etag;
     bool ok = s3_send(st, &r, &answer, err) || answer.http.status == 416;
     if (ok)
         describe(&answer.http, key, object);
@@ -248,6 +250,7 @@ bool s3_head(void *driver, const char *key, StorageObject *object, Error *err)
         return false;
     }
     S3Request r = s3_request(st, "HEAD", key);
+    r.accept = s3_has_etag;
     if (version.len)
         s3_param(&r, "versionId", version.data);
     bool ok = s3_send(st, &r, &answer, err);

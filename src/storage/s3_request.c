@@ -195,7 +195,9 @@ static bool learn_region(Call *c, S3Answer *a)
     bool wrong = a->http.status == 301 || strcmp(a->error.code, "AuthorizationHeaderMalformed") == 0 ||
                  strcmp(a->error.code, "IllegalLocationConstraintException") == 0 ||
                  (a->http.status == 400 && !a->error.code[0]);
-    if (!wrong || !region[0] || strcmp(region, c->region) == 0)
+    /* It becomes a part of a host's name. */
+    if (!wrong || !region[0] || strcmp(region, c->region) == 0 ||
+        region[strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-")])
         return false;
     log_debug("repository %s: the bucket is in region %s", c->st->name, region);
     snprintf(c->region, sizeof(c->region), "%s", region);
@@ -354,6 +356,14 @@ static Verdict transport(Call *c, bool transient, Error *err)
     return transient ? AGAIN : FAILED;
 }
 
+bool s3_has_etag(void *ctx, const S3Answer *answer, Error *err)
+{
+    char etag[128];
+    (void)ctx;
+    return http_header(&answer->http, "etag", etag, sizeof(etag)) ||
+           error_set(err, ERR_REPO, "the answer has no ETag: it is not the store's");
+}
+
 static Verdict accepted(const Call *c, S3Answer *a, Error *err)
 {
     if (!c->r->accept || c->r->accept(c->r->accept_ctx, a, err))
@@ -393,8 +403,12 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
     bool ok = leave || read_body(in, &a->http.body,
                                  a->http.status < 300 ? S3_MAX_ANSWER : ERROR_BODY, &transient, err);
     if (leave) {
-        *stream = in;
-        return DONE;
+        Verdict v = accepted(c, a, err);
+        if (v == DONE)
+            *stream = in;
+        else
+            http_stream_close(in);
+        return v;
     }
     http_stream_close(in);
     if (!ok)
