@@ -91,8 +91,21 @@ __attribute__((format(printf, 2, 3))) static Step ended(WalReader *r, const char
     return STEP_END;
 }
 
+/* What stands behind a switch is no WAL, but a source finds damage at its end only. */
+static bool drain_segment(WalReader *r)
+{
+    uint8_t rest[8192];
+    size_t got = r->open;
+    while (got > 0)
+        if (!r->source.read(r->source.ctx, rest, sizeof(rest), &got, &r->error))
+            return false;
+    return true;
+}
+
 static Step open_segment(WalReader *r, uint64_t segno)
 {
+    if (!drain_segment(r))
+        return STEP_ERROR;
     close_segment(r);
     r->end.segno = segno;
     if (!r->source.open(r->source.ctx, segno, &r->error)) {

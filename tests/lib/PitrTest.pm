@@ -17,8 +17,16 @@ PitrTest - a PostgreSQL cluster protected by pitr, for tests
 =head1 DESCRIPTION
 
 A thin layer over PostgreSQL::Test::Cluster, whose nodes it hands out. Each object has a repository
-of its own in a directory, a configuration file, and a production node. Everything lies below the
-directory of the test run. See tests/run for the environment.
+of its own, a configuration file, and a production node. Everything lies below the directory of the
+test run. See tests/run for the environment.
+
+The repository is a directory, or with tests/run --s3 a prefix in a bucket. Tests see it as keys
+("v1/main/15-7…/wal/…") and look at and change objects through store() (see PitrStore.pm); one that
+is about directories says so to PitrTest->new, and ends at skip_with_s3().
+
+Tests of S3 itself are tests/t/2*.t. They begin with need_s3() and make objects with s3 => 1. All
+tests share one server: only tests/t/29*.t, which run one by one after the others, may disturb it
+with s3_control().
 
 =cut
 
@@ -29,18 +37,18 @@ use Carp;
 use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(basename dirname);
-use File::Find ();
 use File::Path qw(make_path remove_tree);
 use IPC::Run ();
 use JSON::PP ();
 use POSIX ();
+use PitrStore;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep time);
 
 our @EXPORT = qw(is_exit like_error skip_loudly major_path long_form rounds lots spit slurp run_cmd
-  flip_byte wait_until seconds);
+  wait_until seconds on_s3 skip_with_s3 need_s3 s3_control);
 
 my $timeout = 180;
 my $made = 0;
@@ -118,17 +126,24 @@ sub spit
 	return $file;
 }
 
-# Changes one byte of a file, at the given fraction of its length.
-sub flip_byte
+# Whether repositories are in a bucket in this run.
+sub on_s3 { return $ENV{PITR_TEST_S3} ? 1 : 0; }
+
+# For tests that a repository on S3 changes nothing for: the run with directories has them.
+sub skip_with_s3
 {
-	my ($file, $where) = @_;
-	my $text = slurp($file);
-	my $at = int((length($text) - 1) * (defined $where ? $where : 0.5));
-	substr($text, $at, 1) = chr(ord(substr($text, $at, 1)) ^ 0x41);
-	chmod 0600, $file;
-	open(my $fh, '+<:raw', $file) or croak "$file: $!";
-	print $fh $text;
-	close $fh or croak "$file: $!";
+	my ($why) = @_;
+	plan(skip_all => "with --s3: $why") if on_s3();
+	return;
+}
+
+# For tests of S3 itself: there must be a server.
+sub need_s3
+{
+	return if $ENV{PITR_S3_ENDPOINT};
+	my $why = 'no S3 server: ' . ($ENV{PITR_S3_MISSING} || 'see tests/run');
+	skip_loudly($why);
+	plan(skip_all => $why);
 	return;
 }
 
@@ -142,6 +157,22 @@ sub wait_until(&;$)
 		usleep(50_000);
 	}
 	return 0;
+}
+
+# 'down' and 'up': the S3 server is gone, is back; 'stop-osd' and 'cont-osd': its answers wait, come.
+# The server is root's: a process of tests/run does it.
+sub s3_control
+{
+	my ($word) = @_;
+	my $id = $$ . sprintf('%06d', ++$made);
+	my $answer = "$ENV{PITR_S3_CONTROL}/$id";
+	open(my $fh, '>', "$ENV{PITR_S3_CONTROL}/fifo") or croak "$ENV{PITR_S3_CONTROL}: $!";
+	print $fh "$word $id\n";
+	close $fh;
+	wait_until { -e $answer } 60 or croak "no answer to $word";
+	my $said = slurp($answer);
+	croak "$word: $said" unless $said eq "ok\n";
+	return 1;
 }
 
 sub seconds(&)
@@ -212,6 +243,8 @@ sub like_error
 #   pitr_conf => {…}     options for [global]
 #   cluster => 'main'    the name in the repository
 #   archive_command      instead of pitr's; %s stands for pitr's
+#   s3 => 1              the repository is in a bucket (default: as the run says)
+#   bucket => {…}        options of the bucket: arguments of boto3's create_bucket
 #   start => 0           don't start it
 sub new
 {
@@ -228,7 +261,7 @@ sub new
 		bin => $ENV{PITR_BIN} || croak('PITR_BIN is not set: see tests/run'),
 		%opt
 	}, $class;
-	$self->{repo} = "$self->{base}/repo";
+	$self->{store} = $self->new_store(defined $opt{s3} ? $opt{s3} : on_s3());
 	$self->{conf_file} = "$self->{base}/pitr.conf";
 	$self->{node} = $self->new_node($name);
 	$self->write_config;
@@ -241,8 +274,16 @@ sub new
 	return $self;
 }
 
+sub new_store
+{
+	my ($self, $s3) = @_;
+	return PitrStore->directory("$self->{base}/repo") unless $s3;
+	my $name = lc("$self->{name}-$$-" . ++$made) =~ s/[^a-z0-9]+/-/gr;
+	return PitrStore->bucket($name, "$self->{base}/s3", %{ $self->{bucket} || {} });
+}
+
 sub node { return $_[0]->{node}; }
-sub repo { return $_[0]->{repo}; }
+sub store { return $_[0]->{store}; }
 sub config_file { return $_[0]->{conf_file}; }
 sub data_dir { return abs_path($_[0]->{node}->data_dir); }
 
@@ -270,16 +311,24 @@ sub write_config
 	my %global = ('gap-wait' => '2s', 'fetch-timeout' => '3s', 'archive-timeout' => '1m',
 		progress => 'none', %{ $self->{pitr_conf} || {} });
 	my $global = join("\n", map { "$_ = $global{$_}" } sort keys %global);
+	my $repo = $self->{store}->section('main');
 	spit($self->{conf_file}, <<CONF);
 [global]
 $global
-[repo:main]
-url = file://$self->{repo}
-[cluster:$self->{cluster}]
+$repo\[cluster:$self->{cluster}]
 data-directory = $data
 conninfo = host=$host port=$port dbname=postgres
 CONF
 	return;
+}
+
+# A configuration file like the object's own with the repository at another place (a PitrStore).
+sub config_with
+{
+	my ($self, $store) = @_;
+	my $url = $store->url;
+	return spit("$self->{base}/other" . ++$made . '.conf',
+		slurp($self->{conf_file}) =~ s/^url = .*$/url = $url/mr);
 }
 
 # pitr with the options that say which configuration, for a shell.
@@ -445,47 +494,37 @@ sub archive
 
 # ---- what the repository holds --------------------------------------------------------------
 
-# The directory of this cluster's system.
+# The keys of this cluster's system begin with this.
 sub prefix
 {
 	my ($self) = @_;
-	my @found = grep { -d } glob("$self->{repo}/v1/$self->{cluster}/*-*");
-	croak("expected one system below $self->{repo}/v1/$self->{cluster}, found: @found")
-	  unless @found == 1;
-	return $found[0];
+	my @found = grep { /-/ } $self->{store}->folders("v1/$self->{cluster}");
+	croak("expected one system below v1/$self->{cluster}, found: @found") unless @found == 1;
+	return "v1/$self->{cluster}/$found[0]";
 }
 
-# Every file below the repository, relative, sorted.
+# Every key in the repository, or below a folder of it, sorted.
 sub objects
 {
 	my ($self, $below) = @_;
-	my $top = $self->{repo} . ($below ? "/$below" : '');
-	my @found;
-	return () unless -d $top;
-	File::Find::find({ no_chdir => 1, wanted => sub {
-		push @found, substr($_, length($self->{repo}) + 1) if -f $_;
-	} }, $top);
-	@found = sort @found;
-	return @found;
+	return $self->{store}->list($below);
 }
 
-# path => "size mtime" of each object: equal means that nothing was written.
+# key => what tells a written object from one that was left alone: equal means nothing was written.
 sub snapshot
 {
 	my ($self, $below) = @_;
-	my %seen = map { my @s = CORE::stat("$self->{repo}/$_"); ($_ => "$s[7] $s[9] $s[1]") }
-	  $self->objects($below);
-	return \%seen;
+	return $self->{store}->state($below);
 }
 
-# The stored objects of a WAL file: full paths.
+# The keys under which a WAL file is stored.
 sub stored
 {
 	my ($self, $name) = @_;
 	my $wal = $self->prefix . '/wal';
-	my @found = $name =~ /\.history$/ ? glob("$wal/$name*")
-	  : glob("$wal/" . substr($name, 0, 16) . "/$name-*.lz4");
-	return @found;
+	return grep { m{^\Q$wal/$name\E[^/]*$} } $self->objects($wal) if $name =~ /\.history$/;
+	my $folder = "$wal/" . substr($name, 0, 16);
+	return grep { m{^\Q$folder/$name\E-[^/]*\.lz4$} } $self->objects($folder);
 }
 
 sub stored_segments
@@ -498,11 +537,21 @@ sub stored_segments
 # The plain content of an lz4 object.
 sub unlz4
 {
-	my ($self, $path) = @_;
+	my ($self, $key) = @_;
 	my ($out, $err);
-	IPC::Run::run([ 'lz4', '-dcq', $path ], '>', \$out, '2>', \$err)
-	  or croak "lz4 -dc $path: $err";
-	return $out;
+	my $file = $self->{store}->file($key);
+	my $good = IPC::Run::run([ 'lz4', '-dcq', $file ], '>', \$out, '2>', \$err);
+	unlink $file if $self->{store}->is_s3;
+	return $good ? $out : croak "lz4 -dc $key: $err";
+}
+
+# Files with the packs of a backup, in order, to be read only.
+sub pack_files
+{
+	my ($self, $label, $of) = @_;
+	my $folder = $self->prefix . "/base/$label";
+	return map { $self->{store}->file($_) }
+	  grep { m{/\Q@{[$of || 'base']}\E-\d{8}\.tar\.lz4$} } $self->objects($folder);
 }
 
 # Labels of finished backups.
@@ -523,7 +572,7 @@ sub backup
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$self->ok_pitr('backup', @args);
 	my @new = grep { !$before{$_} } $self->labels;
-	is(scalar(@new), 1, 'one new backup') or croak "no new backup in $self->{repo}";
+	is(scalar(@new), 1, 'one new backup') or croak 'no new backup in ' . $self->{store}->url;
 	return $new[0];
 }
 
@@ -605,6 +654,16 @@ sub boot
 	ok($node->poll_query_until('postgres', $wanted),
 		$node->name . ($opt{paused} ? ' stops at its target' : ' is open'));
 	return $node;
+}
+
+# Starts a server that will end by itself and waits for that; false if it goes on. (A node's own
+# start bails out if the server is gone when it looks.)
+sub run_to_end
+{
+	my ($self, $node) = @_;
+	run_cmd($self->bin('pg_ctl'), '-w', '-D', $node->data_dir, '-l', $node->logfile, 'start');
+	my $pid_file = $node->data_dir . '/postmaster.pid';
+	return wait_until { !-e $pid_file } 60;
 }
 
 # Heap and indexes of every table: pg_amcheck, or what amcheck of 13 can do.

@@ -8,9 +8,12 @@
 PG_MAJOR=15
 PG_BIN=/usr/lib/postgresql/$PG_MAJOR/bin
 
-BUILD_PACKAGES="build-essential autoconf automake pkg-config libpq-dev
-    libssl-dev liblz4-dev libinih-dev libjansson-dev"
+BUILD_PACKAGES="build-essential autoconf automake pkg-config libpq-dev libssl-dev liblz4-dev
+    libinih-dev libjansson-dev libcurl4-openssl-dev libexpat1-dev"
 SERVER_PACKAGES="postgresql-$PG_MAJOR postgresql-client-$PG_MAJOR lz4"
+# an S3 server for tests, and clients other than ours
+CEPH_PACKAGES="radosgw ceph-mon ceph-osd ceph-common"
+S3_PACKAGES="openssl curl rclone python3-boto3"
 
 say() { printf '\n== %s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

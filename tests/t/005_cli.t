@@ -5,6 +5,7 @@ use PitrTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+skip_with_s3('no repository is opened');
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $pitr = $ENV{PITR_BIN};
 my $conf = "$dir/pitr.conf";

@@ -1,9 +1,8 @@
 # fetch: 0, 1 only for proven absence, 126 and more for any doubt. Each rule of its contract.
 use strict;
 use warnings;
-use File::Basename qw(dirname);
 use File::Copy qw(copy);
-use File::Path qw(make_path remove_tree);
+use File::Path qw(make_path);
 use PitrTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,6 +16,7 @@ for my $i (1 .. 4)
 	push @segments, $t->archive;
 }
 my $absent = substr($segments[-1], 0, 16) . sprintf('%08X', hex(substr($segments[-1], 16)) + 1);
+my $store = $t->store;
 my $wal = $t->prefix . '/wal';
 
 # Data directories to fetch into: identity and a signal file are all that fetch looks at.
@@ -76,15 +76,15 @@ is_exit($t->fetch($segments[2], 'pg_wal/RECOVERYXLOG', cwd => $dir{other}),
 	0, 'over a file that is there');
 ok(slurp($into) eq $t->unlz4(($t->stored($segments[2]))[0]), 'which is replaced');
 unlink $into;
-spit("$wal/00000002.history", "1\t0/9000000\tno recovery target specified\n");
+$store->put("$wal/00000002.history", "1\t0/9000000\tno recovery target specified\n");
 fetch_is('recovery', '00000002.history', 0, 'a stored history file');
 fetch_is('recovery', '00000003.history', 1, 'the one behind it');
 # A later timeline that forks behind the absent segment shows that it was written once.
 fetch_is('recovery', $absent, 'stop', 'a segment before the fork of a stored timeline', least => 2);
-spit("$wal/00000002.history", sprintf("1\t0/%X\tno recovery target specified\n",
+$store->put("$wal/00000002.history", sprintf("1\t0/%X\tno recovery target specified\n",
 	(hex(substr($segments[2], 16)) << 24) + 0x100));
 fetch_is('recovery', $absent, 1, 'a segment behind the fork of a stored timeline');
-unlink "$wal/00000002.history";
+$store->delete("$wal/00000002.history");
 
 # pg_rewind runs elsewhere and gives an absolute path
 my $rewound = data_dir();
@@ -95,16 +95,17 @@ is_exit($t->fetch($absent, "$rewound/pg_wal/$absent", cwd => '/'), 1, 'and prove
 
 # a partial segment is never given for the whole one
 my ($last) = $t->stored($segments[3]);
-rename($last, "$dirs/last") or die $!;
-copy("$dirs/last", dirname($last) . "/$segments[3].partial-0123456789abcdef.lz4") or die $!;
+my $content = $store->take($last);
+(my $partial = $last) =~ s/-[0-9a-f]{16}\.lz4$/.partial-0123456789abcdef.lz4/;
+$store->put($partial, $content);
 fetch_is('recovery', $segments[3], 1, 'a segment of which only a .partial is stored');
-unlink glob("$wal/*/*.partial-*");
-rename("$dirs/last", $last) or die $!;
+$store->delete($partial);
+$store->put($last, $content);
 
 # ---- a hole is not the end
 
 my ($hole) = $t->stored($segments[1]);
-rename($hole, "$dirs/hole") or die $!;
+$content = $store->take($hole);
 for my $mode (qw(recovery other))
 {
 	fetch_is($mode, $segments[1], 'stop', 'a hole', like => qr/$segments[1].*missing/, least => 2);
@@ -113,31 +114,31 @@ fetch_is('standby', $segments[1], 1, 'a hole', like => qr/^pitr: warning: /m, le
 spit("$dir{recovery}/pg_wal/$segments[1]", '');
 fetch_is('recovery', $segments[1], 1, 'a hole, and the segment in pg_wal', most => 2);
 unlink "$dir{recovery}/pg_wal/$segments[1]";
-# it appears while fetch waits
+# it appears while fetch waits: with more patience, since another client may be slow to start
+my $patient = spit("$dirs/patient.conf",
+	slurp($t->config_file) =~ s/^(gap-wait|fetch-timeout) = .*$/$1 = 10s/mgr);
 my $pid = fork();
 if (!$pid)
 {
 	sleep 1;
-	rename("$dirs/hole", $hole);
+	$store->put($hole, $content);
 	POSIX::_exit(0);
 }
-fetch_is('recovery', $segments[1], 0, 'a hole that closes while fetch waits');
+fetch_is('recovery', $segments[1], 0, 'a hole that closes while fetch waits', config => $patient);
 waitpid($pid, 0);
-spit("$wal/00000004.history", "1\t0/9000000\tx\n");
+$store->put("$wal/00000004.history", "1\t0/9000000\tx\n");
 fetch_is('recovery', '00000003.history', 'stop', 'a hole in the history files', least => 2);
-unlink "$wal/00000004.history";
+$store->delete("$wal/00000004.history");
 
 # ---- what proves nothing
 
 my $typo = "$dirs/typo.conf";
 (my $text = slurp($t->config_file)) =~ s/\[cluster:main\]/[cluster:mian]/;
 spit($typo, $text);
-my $nowhere = "$dirs/nowhere.conf";
-($text = slurp($t->config_file)) =~ s/^(url = .*)$/$1-elsewhere/m;
-spit($nowhere, $text);
+my $nowhere = $t->config_with($store->missing);
 for my $config ($typo, $nowhere)
 {
-	my $what = $config eq $typo ? 'a mistyped cluster' : 'a directory that is not there';
+	my $what = $config eq $typo ? 'a mistyped cluster' : 'a place that is not there';
 	for my $name ($absent, '00000002.history')
 	{
 		fetch_is('recovery', $name, 'stop', "$what, $name", config => $config);
@@ -152,7 +153,7 @@ for my $config ($typo, $nowhere)
 
 my $unknown = data_dir('standby.signal');
 fetch_is('standby', '00000005.history', 1, 'an absent history file, proven');
-chmod 0000, $wal;
+$store->forbid('read', $wal);
 for my $name ($segments[0], $absent)
 {
 	fetch_is('recovery', $name, 'stop', "unreadable, $name", least => 3);
@@ -176,10 +177,10 @@ $pid = fork();
 if (!$pid)
 {
 	sleep 1;
-	chmod 0700, $wal;
+	$store->allow;
 	POSIX::_exit(0);
 }
-fetch_is('recovery', $segments[0], 0, 'a fault that passes is sat out');
+fetch_is('recovery', $segments[0], 0, 'a fault that passes is sat out', config => $patient);
 waitpid($pid, 0);
 
 # ---- damage
@@ -188,15 +189,14 @@ sub damaged
 {
 	my ($what, $change) = @_;
 	my ($object) = $t->stored($segments[1]);
-	copy($object, "$dirs/saved") or die $!;
-	chmod 0600, $object;
+	my $saved = $store->get($object);
 	$change->($object);
 	for my $mode (qw(recovery other))
 	{
 		fetch_is($mode, $segments[1], 'stop', $what);
 	}
 	fetch_is('standby', $segments[1], 1, $what, like => qr/^pitr: warning: /m);
-	copy("$dirs/saved", $object) or die $!;
+	$store->put($object, $saved);
 	return;
 }
 
@@ -204,17 +204,18 @@ sub compress
 {
 	my ($raw, $object) = @_;
 	spit("$dirs/raw", $raw);
-	run_cmd('lz4', '-qf', "$dirs/raw", $object);
+	run_cmd('lz4', '-qf', "$dirs/raw", "$dirs/raw.lz4");
+	$store->put($object, slurp("$dirs/raw.lz4"));
 	return;
 }
 
-damaged("a changed byte at $_ of an object", do { my $at = $_; sub { flip_byte($_[0], $at) } })
+damaged("a changed byte at $_ of an object", do { my $at = $_; sub { $store->flip($_[0], $at) } })
   for (0, 0.1, 0.5, 0.9, 1);
-damaged('a cut object', sub { truncate($_[0], (-s $_[0]) / 2) });
-damaged('an empty object', sub { truncate($_[0], 0) });
-damaged('bytes behind the object', sub { append_to_file($_[0], 'more') });
+damaged('a cut object', sub { $store->cut($_[0], length($store->get($_[0])) / 2) });
+damaged('an empty object', sub { $store->put($_[0], '') });
+damaged('bytes behind the object', sub { $store->put($_[0], $store->get($_[0]) . 'more') });
 damaged("another segment's content",
-	sub { unlink $_[0]; copy(($t->stored($segments[2]))[0], $_[0]) });
+	sub { $store->copy(($t->stored($segments[2]))[0], $_[0]) });
 my $whole = $t->unlz4(($t->stored($segments[1]))[0]);
 damaged('a sound object with a byte changed before compression',
 	sub { my $x = $whole; substr($x, 5000, 1) ^= "\x01"; compress($x, $_[0]) });
@@ -224,33 +225,33 @@ fetch_is('recovery', $segments[1], 0, 'the sound object again');
 
 my ($object) = $t->stored($segments[1]);
 (my $twin = $object) =~ s/-[0-9a-f]{16}\.lz4$/-00000000deadbeef.lz4/;
-copy($object, $twin);
+$store->copy($object, $twin);
 fetch_is('recovery', $segments[1], 'stop', 'two contents of one segment');
-unlink $twin;
+$store->delete($twin);
 
 # ---- two repositories
 
-my $second = PostgreSQL::Test::Utils::tempdir('second');
+# the second is as the first is now
+my $second = $store->clone('second');
 my $two = "$dirs/two.conf";
-($text = slurp($t->config_file)) =~ s/^(\[cluster)/[repo:second]\nurl = file:\/\/$second\n$1/m;
+($text = slurp($t->config_file)) =~ s/^(?=\[cluster)/$second->section('second')/me;
 spit($two, $text);
 is_exit($t->pitr({ cwd => $t->data_dir, config => $two }, 'archive', "pg_wal/$segments[3]"),
 	0, 'the last segment into both')
   if -f $t->data_dir . "/pg_wal/$segments[3]";
-is(system('cp', '-r', $t->repo . '/v1', $second), 0, 'a second repository like the first');
 ($object) = $t->stored($segments[1]);
 fetch_is('recovery', $segments[1], 0, 'both repositories have it', config => $two);
-flip_byte($object, 0.5);
+$store->flip($object, 0.5);
 fetch_is('recovery', $segments[1], 0, 'the first is damaged', config => $two);
-unlink $object;
+$store->delete($object);
 fetch_is('recovery', $segments[1], 0, 'the first lacks it', config => $two);
 fetch_is('recovery', $absent, 1, 'both lack it', config => $two);
-chmod 0000, $wal;
+$store->forbid('read', $wal);
 fetch_is('recovery', $segments[1], 0, 'the first is unreadable', config => $two);
 fetch_is('recovery', $absent, 'stop', 'the first is unreadable, the second lacks it',
 	config => $two);
-chmod 0700, $wal;
-remove_tree("$second/v1");
+$store->allow;
+$second->clear;
 fetch_is('recovery', $absent, 1, 'the second is empty, the first proves', config => $two);
 
 # ---- bad calls stop recovery too

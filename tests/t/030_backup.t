@@ -33,23 +33,24 @@ my $label = $t->backup;
 $known{$label} = 1;
 like($label, qr/^\d{8}T\d{6}Z-F$/, 'the label');
 my $base = $t->prefix . "/base/$label";
+my $out = PostgreSQL::Test::Utils::tempdir('tar');
 my %files = map { (m{/base/$label/(.*)} ? ($1 => 1) : ()) } $t->objects;
 ok(delete $files{$_}, "$_ is there")
   for qw(begin.json backup.json index.lz4 backup_manifest.lz4 base-00000000.tar.lz4);
 is_deeply([ grep { !/^base-\d{8}\.tar\.lz4$/ } keys %files ], [], 'and nothing but further packs');
-my @packs = sort glob("$base/base-*.tar.lz4");
+my @packs = $t->pack_files($label);
 is(run_cmd('lz4', '-tq', $_), 0, 'lz4 reads ' . (split m{/}, $_)[-1]) for @packs;
-my $out = PostgreSQL::Test::Utils::tempdir('tar');
-is(system("cat $base/base-*.tar.lz4 | lz4 -dcq | tar -xf - -C $out"), 0, 'cat | lz4 -dc | tar x');
+is(system("cat @packs | lz4 -dcq | tar -xf - -C $out"), 0, 'cat | lz4 -dc | tar x');
 chmod 0700, $out;
 $t->verify_files($out, $label);
 ok(-d "$out/$_", "$_ is there, empty") for qw(pg_wal pg_replslot pg_notify);
 my $unlogged = $t->sql("SELECT pg_relation_filepath('u')");
 ok(!-e "$out/$unlogged" && -e "$out/${unlogged}_init", 'of an unlogged table the init fork alone');
 ok(!-e "$out/postmaster.pid", 'no postmaster.pid');
-my $json = JSON::PP->new->utf8->decode(slurp("$base/backup.json"));
+my $json = $t->store->get("$base/backup.json");
+ok(eval { JSON::PP->new->utf8->decode($json) }, 'backup.json is JSON');
 my ($start) = slurp("$out/backup_label") =~ m{START WAL LOCATION: (\S+) };
-like(slurp("$base/backup.json"), qr/"\Q$start\E"/, 'backup.json names the start LSN');
+like($json, qr/"\Q$start\E"/, 'backup.json names the start LSN');
 my ($first) = slurp("$out/backup_label") =~ /\(file ([0-9A-F]{24})\)/;
 ok($t->stored($first), 'its first segment was stored before it counted');
 
@@ -57,9 +58,9 @@ ok($t->stored($first), 'its first segment was stored before it counted');
 
 my $small = $t->backup('--pack-size', '1MiB', '--workers', '1', '--checkpoint', 'spread');
 $known{$small} = 1;
-cmp_ok(scalar(my @small_packs = glob($t->prefix . "/base/$small/base-*")), '>', 10, 'small packs');
-is(system("cat " . $t->prefix . "/base/$small/base-*.tar.lz4 | lz4 -dcq | tar -tf - >/dev/null"),
-	0, 'in order are one tar');
+@packs = $t->pack_files($small);
+cmp_ok(scalar(@packs), '>', 10, 'small packs');
+is(system("cat @packs | lz4 -dcq | tar -tf - >/dev/null"), 0, 'in order are one tar');
 my $r = $t->pitr('backup', '--progress', 'lines', '--json');
 is_exit($r, 0, 'backup --progress lines --json');
 $known{$_} = 1 for $t->labels;
@@ -136,12 +137,10 @@ $node->reload;
 $t->archive;
 
 # archived, but to another place: the WAL never shows up in this repository
-my $elsewhere = "$t->{base}/elsewhere.conf";
-($text = slurp($t->config_file)) =~ s/^(url = .*)$/$1-elsewhere/m;
-spit($elsewhere, $text);
-$r = $t->pitr({ config => $elsewhere }, 'backup', '--archive-timeout', '4s');
+my $elsewhere = $t->store->sibling('elsewhere');
+$r = $t->pitr({ config => $t->config_with($elsewhere) }, 'backup', '--archive-timeout', '4s');
 is_exit($r, 3, 'the server archives to another repository');
-ok(!glob("$t->{repo}-elsewhere/v1/main/*/base/*/backup.json"), 'and there is no backup');
+ok(!grep({ m{/backup\.json$} } $elsewhere->list), 'and there is no backup');
 
 # ---- damage on the server: the backup is kept, marked, and not counted as good
 
@@ -159,7 +158,7 @@ is_exit($r, 6, 'a page with a bad checksum');
 my ($damaged) = grep { !$before{$_} } $t->labels;
 ok($damaged, 'the backup is kept');
 like($r->[2], qr/\Q$1\E/, 'the file is named') if $file =~ m{(\d+/\d+)$};
-like(slurp($t->prefix . "/base/$damaged/backup.json"), qr/damaged/, 'backup.json says damaged');
+like($t->store->get($t->prefix . "/base/$damaged/backup.json"), qr/damaged/, 'backup.json says damaged');
 my $to = PostgreSQL::Test::Utils::tempdir('r') . '/data';
 $r = $t->pitr('restore', '--data-directory', $to, '--backup', $damaged);
 ok($r->[0] == 5 || $r->[0] == 6, "it is not restored without being told to ($r->[0])");

@@ -27,6 +27,9 @@ my $lsn_one = $t->sql('SELECT pg_current_wal_insert_lsn()');
 my $xid_two = $t->sql("BEGIN; INSERT INTO t SELECT 'two', g FROM generate_series(1, 500) g;
 	SELECT pg_current_xact_id()::text; COMMIT");
 $rows{two} = $t->fingerprint('t');
+# now, while its WAL is in pg_wal for sure
+my ($stamp) = `pg_waldump -r Transaction -p @{[$t->data_dir]}/pg_wal -s $lsn_one 2>/dev/null`
+  =~ /tx:\s+$xid_two,.*COMMIT (\S+ \S+)/;
 $t->sql("SELECT pg_create_restore_point('after_two')");
 stage('three');
 my $second = $t->backup;
@@ -69,12 +72,7 @@ restored('immediate from a given backup', 'base', $first, '--target-immediate', 
 restored('to the end', 'five', $second);
 restored('to the end from a given backup', 'five', $first, '--backup', $first);
 
-# exclusive and inclusive at the very time of a commit: the first WAL of a node that tracks them
-my $stamp;
-{
-	my $dump = `pg_waldump -r Transaction -p @{[$t->data_dir]}/pg_wal -s $lsn_one 2>/dev/null`;
-	($stamp) = $dump =~ /tx:\s+$xid_two,.*COMMIT (\S+ \S+)/;
-}
+# exclusive and inclusive at the very time of a commit
 SKIP:
 {
 	ok($stamp, 'pg_waldump tells the commit time of a transaction') or skip 'no commit time', 1;
@@ -109,10 +107,7 @@ $paused->stop;
 
 my $shut = $t->restore('shut', '--target-name', 'after_two', '--target-action', 'shutdown');
 $t->settle($shut);
-$shut->start(fail_ok => 1);
-my $pid_file = $shut->data_dir . '/postmaster.pid';
-ok(wait_until { !-e $pid_file }, '--target-action shutdown: the server stops by itself');
-$shut->_update_pid(-1);
+ok($t->run_to_end($shut), '--target-action shutdown: the server stops by itself');
 like(slurp($shut->logfile), qr/restore point "after_two"/, 'at the target');
 
 # ---- a dry run

@@ -109,10 +109,8 @@ $standby->stop;
 
 # ---- two restores that don't see each other claim timeline 4, from different points
 
-my $blind = "$t->{base}/blind";
-is(system('cp', '-r', $t->repo, $blind), 0, 'a copy of the repository from before');
-(my $text = slurp($t->config_file)) =~ s/^url = .*$/url = file:\/\/$blind/m;
-spit("$t->{base}/blind.conf", $text);
+# what the second one sees: the repository as it is before
+my $blind = $t->config_with($t->store->clone('blind'));
 
 my ($a, $b) = map { $t->restore("claim_$_", '--as', 'production', '--target-name', "fork_$_",
 	'--target-action', 'promote') } 'a', 'b';
@@ -122,16 +120,16 @@ $t->sql("INSERT INTO t VALUES ('a', 1)", $a);
 my $segment = $t->archive($a);
 like($segment, qr/^00000004/, 'archives as timeline 4');
 my ($history) = $t->stored('00000004.history');
-my $content = slurp($history);
+my $content = $t->store->get($history);
 my $before = $t->snapshot;
 $b->append_conf('postgresql.auto.conf',
-	"restore_command = '$t->{bin} --config $t->{base}/blind.conf fetch %f %p'");
+	"restore_command = '$t->{bin} --config $blind fetch %f %p'");
 $t->boot($b, verify => 0);
 is($t->fingerprint('t', $b), $rows{between}, 'the second one comes up too');
 $t->switch($b);
 ok($b->poll_query_until('postgres', "SELECT failed_count > 0 AND last_failed_wal = "
 	. "'00000004.history' FROM pg_stat_archiver"), 'but cannot archive its history file');
-is(slurp($history), $content, 'the stored one is untouched');
+is($t->store->get($history), $content, 'the stored one is untouched');
 is_deeply($t->snapshot, $before, 'and nothing else was written');
 my $log = slurp($b->logfile);
 like($log, qr/pitr: error: .*00000004\.history/, "the server's log says why");

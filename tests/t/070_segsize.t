@@ -30,7 +30,7 @@ for my $mib (long_form() ? (1, 64, 1024) : 1)
 	}
 	if ($mib == 1)
 	{
-		my $past = $t->archive_file(($t->stored($last))[0]);
+		my $past = $t->archive_file($t->store->file(($t->stored($last))[0]));
 		isnt($past->[0], 0, 'a compressed object is no segment');
 		my $end = '0000000100000000000000FF';
 		my $dir = $t->{base};

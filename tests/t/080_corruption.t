@@ -1,7 +1,6 @@
 # Damage and holes in the repository: recovery stops, never opens early; restore refuses at once.
 use strict;
 use warnings;
-use File::Copy qw(copy);
 use PitrTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -17,17 +16,14 @@ for my $i (1 .. 4)
 	push @segments, $t->archive;
 }
 my $rows = $t->fingerprint('t');
-my $saved = PostgreSQL::Test::Utils::tempdir('saved') . '/object';
+my $store = $t->store;
 
 # Starts recovery of a restored directory whose WAL is not whole; it must end without opening.
 sub never_opens
 {
 	my ($copy, $what, $log) = @_;
 	$t->settle($copy);
-	$copy->start(fail_ok => 1);
-	my $ended = wait_until { !-e $copy->data_dir . '/postmaster.pid' } 60;
-	ok($ended, "$what: the server stops");
-	$copy->_update_pid(-1);
+	ok($t->run_to_end($copy), "$what: the server stops");
 	my $text = slurp($copy->logfile);
 	unlike($text, qr/selected new timeline|database system is ready to accept connections$/m,
 		"$what: and was never opened");
@@ -52,13 +48,12 @@ for my $case ('hole', 'flipped', 'cut')
 {
 	my $copy = $t->restore($case, '--target-action', 'promote');
 	my ($object) = $t->stored($segments[1]);
-	copy($object, $saved) or die $!;
-	if ($case eq 'hole') { unlink $object }
-	elsif ($case eq 'flipped') { flip_byte($object, 0.4) }
-	else { chmod 0600, $object; truncate($object, (-s $object) - 5) }
+	my $saved = $store->get($object);
+	if ($case eq 'hole') { $store->delete($object) }
+	elsif ($case eq 'flipped') { $store->flip($object, 0.4) }
+	else { $store->cut($object, -5) }
 	never_opens($copy, "$case in the archive", qr/pitr: error: .*$segments[1]/);
-	chmod 0600, $object;
-	copy($saved, $object) or die $!;
+	$store->put($object, $saved);
 	opens_now($copy, "$case in the archive");
 }
 
@@ -70,7 +65,7 @@ for my $case (@range)
 {
 	my ($where, $segment) = @$case;
 	my ($object) = $t->stored($segment);
-	rename($object, $saved) or die $!;
+	my $saved = $store->take($object);
 	for my $args ([], [ '--dry-run' ])
 	{
 		my $r = $t->pitr('restore', '--data-directory', $to, @$args);
@@ -78,14 +73,14 @@ for my $case (@range)
 		like_error($r, qr/$segment/, 'the hole is named');
 		ok(!-e $to, 'nothing is written');
 	}
-	rename($saved, $object) or die $!;
+	$store->put($object, $saved);
 }
 # a target before the hole can be reached
 my ($object) = $t->stored($segments[2]);
-rename($object, $saved) or die $!;
+my $saved = $store->take($object);
 my $r = $t->pitr('restore', '--data-directory', $to, '--dry-run', '--target-immediate');
 is_exit($r, 0, 'a target before the hole');
-rename($saved, $object) or die $!;
+$store->put($object, $saved);
 
 # a stray segment far ahead is a very large hole, not a reason to run out of memory
 my $far = '0000000100A0000000000000';
@@ -102,24 +97,17 @@ $took = seconds { is_exit($t->pitr('info'), 0, 'info shows it') };
 cmp_ok($took, '<', 10, 'at once, too');
 $r = $t->pitr('restore', '--data-directory', $to, '--dry-run', '--target-immediate');
 is_exit($r, 0, 'a target before it can be reached');
-unlink $t->stored($far);
+$store->delete($t->stored($far));
 
 # the segments that the backup itself needs
-my ($first) = slurp_label() =~ /\(file ([0-9A-F]{24})\)/;
-
-sub slurp_label
-{
-	my ($out, $err);
-	IPC::Run::run([ 'sh', '-c', "cat " . $t->prefix . "/base/$label/base-*.tar.lz4 | lz4 -dcq | "
-		. "tar -xOf - backup_label" ], '>', \$out, '2>', \$err);
-	return $out;
-}
+my @files = $t->pack_files($label);
+my ($first) = `cat @files | lz4 -dcq | tar -xOf - backup_label` =~ /\(file ([0-9A-F]{24})\)/;
 ($object) = $t->stored($first);
-rename($object, $saved) or die $!;
+$saved = $store->take($object);
 $r = $t->pitr('restore', '--data-directory', $to, '--target-immediate');
 is_exit($r, 5, "the backup's own first segment is missing");
 ok(!-e $to, 'nothing is written');
-rename($saved, $object) or die $!;
+$store->put($object, $saved);
 
 # ---- damaged backups
 
@@ -128,18 +116,16 @@ my $base = $t->prefix . "/base/$label";
 sub damaged
 {
 	my ($name, $what, $change, $rc) = @_;
-	my ($file) = glob("$base/$name");
-	copy($file, $saved) or die $!;
-	chmod 0600, $file;
-	$change->($file);
+	my $key = "$base/$name";
+	my $saved = $store->get($key);
+	$change->($key);
 	my $node = $t->target;
 	my $dir = $node->data_dir;
 	my $r = $t->pitr('restore', '--data-directory', $dir);
 	is_exit($r, $rc || 6, "$what in $name");
 	like($r->[2], qr/\Q$label\E/, 'the object or its backup is named');
 	ok(!-e "$dir/global/pg_control", 'what was restored cannot be started');
-	unlink $file;
-	copy($saved, $file) or die $!;
+	$store->put($key, $saved);
 	if (-d $dir && glob("$dir/*"))
 	{
 		is_exit($t->pitr('restore', '--data-directory', $dir, '--delta'), 0,
@@ -149,23 +135,23 @@ sub damaged
 	return;
 }
 
-my @packs = glob("$base/base-*.tar.lz4");
+my @packs = grep { m{/base-\d+\.tar\.lz4$} } $t->objects($base);
 cmp_ok(scalar(@packs), '>', 3, 'several packs');
-damaged('base-00000001.tar.lz4', 'a changed byte', sub { flip_byte($_[0], 0.5) });
-damaged('base-00000001.tar.lz4', 'a cut', sub { truncate($_[0], 1000) });
-damaged('base-00000000.tar.lz4', "another pack's content", sub { unlink $_[0]; copy($packs[1], $_[0]) });
-damaged('index.lz4', 'a changed byte', sub { flip_byte($_[0], 0.5) });
-damaged('index.lz4', 'a cut', sub { truncate($_[0], (-s $_[0]) - 8) });
-damaged('backup_manifest.lz4', 'a changed byte', sub { flip_byte($_[0], 0.5) });
+damaged('base-00000001.tar.lz4', 'a changed byte', sub { $store->flip($_[0], 0.5) });
+damaged('base-00000001.tar.lz4', 'a cut', sub { $store->cut($_[0], 1000) });
+damaged('base-00000000.tar.lz4', "another pack's content", sub { $store->copy($packs[1], $_[0]) });
+damaged('index.lz4', 'a changed byte', sub { $store->flip($_[0], 0.5) });
+damaged('index.lz4', 'a cut', sub { $store->cut($_[0], -8) });
+damaged('backup_manifest.lz4', 'a changed byte', sub { $store->flip($_[0], 0.5) });
 # without a readable backup.json there is no backup
-damaged('backup.json', 'a cut', sub { truncate($_[0], (-s $_[0]) / 2) }, 5);
+damaged('backup.json', 'a cut', sub { $store->cut($_[0], 200) }, 5);
 
 my $pack = $packs[1];
-rename($pack, $saved) or die $!;
+$saved = $store->take($pack);
 $r = $t->pitr('restore', '--data-directory', $to);
 ok($r->[0] == 5 || $r->[0] == 6, "a pack is missing ($r->[0])");
 ok(!-e "$to/global/pg_control", 'and nothing can be started');
-rename($saved, $pack) or die $!;
+$store->put($pack, $saved);
 PitrTest::remove_tree($to);
 
 my $final = $t->restore('final', '--target-action', 'promote');

@@ -64,7 +64,7 @@ my %seen;
 for my $object (grep { m{/wal/.*\.lz4$} } $t->objects)
 {
 	my ($name, $hash) = $object =~ m{/([0-9A-F]{24})-([0-9a-f]{16})\.lz4$} or next;
-	my $raw = eval { $t->unlz4($t->repo . "/$object") };
+	my $raw = eval { $t->unlz4($object) };
 	$seen{$name}++;
 	next if defined $raw && substr(sha256_hex($raw), 0, 16) eq $hash && $seen{$name} == 1;
 	fail("$object is whole and the only content");
@@ -130,12 +130,12 @@ kill_often('archive', $takes, sub {
 	@now = $t->stored($name);
 	push @wrong, "the rerun: $again->[0] $again->[2]"
 	  if $again->[0] != 0 || @now != 1 || $t->unlz4($now[0]) ne $source;
-	unlink @now;
+	$t->store->delete(@now);
 	return ($rc, @wrong);
 });
 unlink $path;
 # such numbers would be a hole for what follows
-system('rm', '-rf', glob($t->prefix . '/wal/0000000100A0*'));
+$t->store->delete(grep { m{/wal/0000000100A0[^/]*/} } $t->objects);
 
 # ---- fetch
 
@@ -186,7 +186,7 @@ kill_often('backup', $takes, sub {
 	my $again = $t->pitr('backup');
 	push @wrong, "the rerun: $again->[0] $again->[2]" if $again->[0] != 0;
 	# so that hundreds do not fill the disk
-	system('rm', '-rf', map { $t->prefix . "/base/$_" } grep { !$before{$_} } $t->labels);
+	$t->store->delete(map { $t->objects($t->prefix . "/base/$_") } grep { !$before{$_} } $t->labels);
 	return ($rc, @wrong);
 });
 $t->sql("INSERT INTO t VALUES (" . ++$acknowledged . ", 'last')");

@@ -48,6 +48,7 @@ sub one_major
 	$t->sql('DROP TABLE in_a; DELETE FROM plain');
 	my %end = map { ($_ => $t->fingerprint($_)) } qw(in_b plain);
 	$t->archive;
+	my $repository = $t->store->download("$t->{base}/downloaded");
 	# with pitr and production gone
 	$t->node->stop;
 	rename("$space/a", "$space/gone_a");
@@ -60,7 +61,7 @@ sub one_major
 		my $node = $t->target;
 		my @r = run_cmd(
 			{   env => {
-					REPO => $t->prefix,
+					REPO => "$repository/" . $t->prefix,
 					LABEL => $label,
 					PGDATA_NEW => $node->data_dir,
 					TBS_DIR => $node->basedir . '/spaces',

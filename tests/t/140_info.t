@@ -13,11 +13,13 @@ sub flat { return $canonical->encode($t->json('info')); }
 
 # ---- nothing yet
 
-my $r = $t->pitr('info');
-is_exit($r, 3, 'info of a repository whose directory is not there');
-like_error($r, qr/\Q@{[$t->repo]}\E/, 'it is named');
-ok(!-e $t->repo, 'and not made by looking');
-mkdir $t->repo, 0700;
+my $missing = $t->store->missing;
+my $r = $t->pitr({ config => $t->config_with($missing) }, 'info');
+is_exit($r, 3, 'info of a repository whose directory or bucket is not there');
+my $place = $t->store->is_s3 ? $missing->name : $missing->path;
+like_error($r, qr/\Q$place\E/, 'it is named');
+ok(!$missing->is_there, 'and not made by looking');
+$t->store->make unless $t->store->is_there;
 is_exit($t->pitr('info'), 0, 'info of an empty repository');
 
 # ---- one backup, then two
@@ -86,7 +88,7 @@ is($t->sql("SELECT '$inside' < timestamptz '$latest' AND timestamptz '$latest' <
 # ---- a gap
 
 my ($object) = $t->stored($segments[2]);
-rename($object, "$t->{base}/hidden") or die $!;
+my $hidden = $t->store->take($object);
 $r = $t->pitr('info');
 is_exit($r, 0, 'info with a gap');
 like($r->[1], qr/(gap|missing).*$segments[2]|$segments[2].*(gap|missing)/is, 'the gap is shown');
@@ -96,12 +98,11 @@ my $less = find_key($gapped, 'latest');
 is($t->sql("SELECT timestamptz '$less' < timestamptz '$latest'"), 't',
 	'the window ends before the gap, or tells of it')
   if $less && $latest;
-rename("$t->{base}/hidden", $object) or die $!;
+$t->store->put($object, $hidden);
 
 # ---- what is not a backup is not one
 
-mkdir $t->prefix . '/base/20200101T000000Z-F';
-spit($t->prefix . '/base/20200101T000000Z-F/begin.json', "{}\n");
+$t->store->put($t->prefix . '/base/20200101T000000Z-F/begin.json', "{}\n");
 unlike(flat(), qr/"label":"20200101T000000Z-F","(start|stop)/, 'an unfinished backup does not count');
 
 # ---- a second timeline
@@ -118,8 +119,7 @@ unlike(flat(), qr/"gaps":\[[^\]]/, 'and that it begins at the fork is no gap');
 # ---- two systems under one name: after initdb or pg_upgrade
 
 my $next = PitrTest->new('next', start => 0);
-(my $text = slurp($next->config_file)) =~ s/^url = .*$/url = file:\/\/$t->{repo}/m;
-spit($next->config_file, $text);
+spit($next->config_file, slurp($next->config_with($t->store)));
 $next->node->start;
 $next->archive;
 my ($other) = $next->sql('SELECT system_identifier FROM pg_control_system()');
@@ -129,8 +129,7 @@ like($r->[1], qr/$other/, 'beside the new one');
 
 # ---- a newer format is refused
 
-mkdir $t->repo . '/v2';
-mkdir $t->repo . '/v2/main';
+$t->store->put('v2/main/anything', '');
 $r = $t->pitr('info');
 is_exit($r, 3, 'a repository of a newer format');
 

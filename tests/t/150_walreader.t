@@ -7,6 +7,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+skip_with_s3('the reader of WAL knows no repositories');
 my $top = $ENV{PITR_TEST_TOP};
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/waldump_main';
 my @sources = map { "$top/$_.c" } 'tests/unit/waldump_main',
