@@ -28,6 +28,13 @@ Instant clock_now(void)
     return (int64_t)ts.tv_sec * CLOCK_SECOND + ts.tv_nsec / 1000;
 }
 
+int64_t clock_steady(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * CLOCK_SECOND + ts.tv_nsec / 1000;
+}
+
 Instant clock_from_pg(int64_t usec_since_2000)
 {
     return saturating_add(usec_since_2000, PG_EPOCH_SECONDS * CLOCK_SECOND);

@@ -36,6 +36,9 @@ typedef struct CivilTime {
 /* The system's real-time clock, now. */
 Instant clock_now(void);
 
+/* Microseconds of a clock that nobody sets (CLOCK_MONOTONIC): for waiting. */
+int64_t clock_steady(void);
+
 /* From PostgreSQL's TimestampTz: microseconds since 2000-01-01 00:00:00 UTC
  * (src/include/datatype/timestamp.h). Beyond the range, as its infinities are, saturates. */
 Instant clock_from_pg(int64_t usec_since_2000);

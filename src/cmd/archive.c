@@ -14,6 +14,10 @@
 #include "cmd/context.h"
 #include "repo/walput.h"
 
+/* PostgreSQL asks again, and a failure that it sees is counted; it waits for us when it stops. */
+#define PATIENCE                 (60 * CLOCK_SECOND)
+#define PATIENCE_IF_NOT_REQUIRED (15 * CLOCK_SECOND)
+
 static bool store_everywhere(WalFile *file, Repos *repos, Error *err)
 {
     Error one;
@@ -21,6 +25,8 @@ static bool store_everywhere(WalFile *file, Repos *repos, Error *err)
     int stored = 0;
     for (int i = 0; i < repos->count; i++) {
         Repo *repo = repos->repo[i];
+        storage_set_deadline(repo->storage,
+                             clock_now() + (repo->required ? PATIENCE : PATIENCE_IF_NOT_REQUIRED));
         if (walfile_store(file, repo, &one)) {
             stored++;
             continue;

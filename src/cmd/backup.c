@@ -38,6 +38,7 @@ typedef struct BackupRun {
     bool blind; /* listing is not permitted: the server waits for its WAL to be archived */
     bool wal_seen; /* some WAL of the time before the start has arrived, or was missed aloud */
     bool begun_stored;
+    bool finishing; /* backup.json is being stored: after a failure it may be there */
 } BackupRun;
 
 /* --- what the server sends --------------------------------------------------------------------- */
@@ -187,7 +188,12 @@ static bool check_listing(BackupRun *r, Error *err)
     if (r->backup.from_standby) {
         error_set(err, ERR_REPO, "these credentials may not list repository %s, so that nobody would "
                   "see whether the WAL of a backup from a standby arrives", r->repo->name);
-        return error_hint(err, "permit s3:ListBucket for the prefix, or back up the primary");
+        return error_hint(err, "permit listing, or back up the primary");
+    }
+    if (!r->repo->required) {
+        error_set(err, ERR_REPO, "these credentials may not list repository %s, and archive does not "
+                  "require it: nobody would see whether a backup's WAL is there", r->repo->name);
+        return error_hint(err, "permit listing, or set required = yes");
     }
     log_info("repository %s may not be listed with these credentials: the server is asked to wait "
              "until it has archived the backup's WAL", r->repo->name);
@@ -311,6 +317,7 @@ static bool run_backup(BackupRun *r, Error *err)
         !wait_for_wal(r, err) || !interrupt_check(err))
         return false;
     b->written = clock_now();
+    r->finishing = true;
     return catalog_finish(r->repo, b, err);
 }
 
@@ -368,7 +375,10 @@ int cmd_backup(const Config *config)
     manifest_store_free(r.manifest);
     packwriter_free(r.packs);
     pgconn_close(r.conn);
-    if (!ok && r.begun_stored)
+    if (!ok && r.finishing)
+        log_warn("whether backup %s counts is not known: pitr info tells once the repository "
+                 "answers", r.backup.label);
+    else if (!ok && r.begun_stored)
         catalog_discard(r.repo, r.backup.label);
     int code = ok ? report(&r) : context_fail(&err);
     backup_free(&r.backup);

@@ -1,6 +1,6 @@
 /*
  * check.c: `pitr check`: can the repositories be written and read, and would something in their
- * settings harm what is stored? Nothing but a small probe is written.
+ * settings harm what is stored? Nothing but two small probes is written.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -11,6 +11,9 @@
 #include "cmd/command.h"
 #include "cmd/context.h"
 #include "repo/walkey.h"
+
+/* Somebody waits for the answer. */
+#define PATIENCE (30 * CLOCK_SECOND)
 
 typedef struct CheckRun {
     bool json;
@@ -85,6 +88,7 @@ static ErrorCode check_repo(CheckRun *run, Repo *repo, json_t *all)
     run->findings = json_array();
     if (!run->json)
         printf("repository %s (%s)\n", repo->name, storage_url(repo->storage));
+    storage_set_deadline(repo->storage, clock_now() + PATIENCE);
     bool ok = storage_check(repo->storage, take_finding, run, &err) &&
               check_wal(run, repo, &err);
     if (!ok) {

@@ -25,6 +25,7 @@
 #define SECOND          INT64_C(1000000)
 #define STANDBY_RETRY   (30 * SECOND)
 #define ABSENCE_LASTS   (600 * SECOND)
+#define OTHERS_WAIT     (10 * SECOND)
 #define LONGEST_PAUSE   10000 /* ms */
 
 typedef enum Mode { MODE_OTHER, MODE_RECOVERY, MODE_STANDBY } Mode;
@@ -225,7 +226,7 @@ static int64_t patience(const Fetch *f, Verdict v, const Error *err)
         return f->mode == MODE_STANDBY && gap > STANDBY_RETRY ? STANDBY_RETRY : gap;
     if (v == DOUBT && f->mode == MODE_STANDBY)
         return fault > STANDBY_RETRY ? STANDBY_RETRY : fault;
-    if (v != DOUBT || f->mode != MODE_RECOVERY)
+    if (v != DOUBT || f->mode != MODE_RECOVERY || err->denied)
         return 0;
     /* Bytes that were wrong once may have been spoilt on the way; those that stay wrong are damage. */
     return err->code == ERR_REPO || gap > fault ? fault : gap;
@@ -294,8 +295,13 @@ static void limit_patience(Fetch *f)
     int64_t limit = config_number(f->config, OPT_FETCH_TIMEOUT);
     if (f->mode == MODE_STANDBY && limit > STANDBY_RETRY)
         limit = STANDBY_RETRY;
-    for (int i = 0; i < f->repos.count && f->mode != MODE_OTHER; i++)
-        storage_set_deadline(f->repos.repo[i]->storage, clock_now() + limit);
+    for (int i = 0; i < f->repos.count; i++) {
+        /* Another repository may have it: that one is asked soon. */
+        bool last = i + 1 == f->repos.count;
+        int64_t patience = !last && limit > OTHERS_WAIT ? OTHERS_WAIT : limit;
+        if (f->mode != MODE_OTHER || !last)
+            storage_set_deadline(f->repos.repo[i]->storage, clock_now() + patience);
+    }
 }
 
 static bool prepare(Fetch *f, Error *err)

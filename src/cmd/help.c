@@ -44,7 +44,7 @@ static const Command commands[] = {
      NULL},
     {"check", CMD_CHECK, cmd_check, "",
      "can the repositories be used, does a setting of theirs harm what is stored?",
-     "Tries writing (one small probe object), listing and reading, and looks at versioning, Object\n"
+     "Tries writing (two small probe objects), listing and reading, and looks at versioning, Object\n"
      "Lock and lifecycle rules. Exits 1 if something was found that would lose backups or WAL.\n"
      "\n"
      "  pitr check\n"

@@ -131,6 +131,15 @@ static void add_argument(Buf *command, const char *option, const char *value)
     recovery_command_arg(command, value);
 }
 
+/* The server's working directory is another one, too. */
+static void add_repo_argument(Buf *command, OptionId id, const char *value)
+{
+    bool is_path = id == OPT_CA_FILE || id == OPT_CREDENTIALS_FILE;
+    char *absolute = is_path ? fs_resolve(value) : NULL;
+    add_argument(command, option_def(id)->name, absolute ? absolute : value);
+    free(absolute);
+}
+
 /* What is not in the file must travel with the command: the server has another environment. */
 static void add_repo_arguments(Buf *command, const Config *c)
 {
@@ -139,7 +148,7 @@ static void add_repo_arguments(Buf *command, const Config *c)
         const char *origin = config_origin(c, (OptionId)id, 0);
         if ((def->sections & SECTION_REPO) && (def->commands & CMD_FETCH) &&
             (strstr(origin, "command line") || strstr(origin, "environment")))
-            add_argument(command, def->name, config_repo_text(c, 0, (OptionId)id));
+            add_repo_argument(command, (OptionId)id, config_repo_text(c, 0, (OptionId)id));
     }
     /* As an instant: the server may live in another zone. */
     Instant as_of;

@@ -234,6 +234,9 @@ void restore_show_done(const RestoreRun *run)
     log_info("restored %s (%s) in %s%s%s", run->data, progress_size(size, run->totals.raw_size),
              took, run->totals.kept ? ", kept " : "",
              run->totals.kept ? progress_size(kept, run->totals.kept) : "");
+    const char *needs = storage_environment(run->repo->storage);
+    if (needs[0])
+        log_warn("the server's fetch needs this environment, too: %s", needs);
     say_start(run, dir.data);
     buf_free(&dir);
 }

@@ -189,13 +189,13 @@ bool backup_from_json(const json_t *json, Backup *out, Error *err)
 
 /* --- begin and end ----------------------------------------------------------------------------- */
 
-/* *existed: another's is there; not this one, whose answer may have been lost. Where it may not be
- * read, `ours` is what it is taken for. */
-static bool put_json(Repo *repo, const char *label, const char *name, json_t *json, bool ours,
-                     bool *existed, Error *err)
+/* *owner is OWNER_OTHER if another's is there, OWNER_UNKNOWN if that may not be seen. */
+static bool put_json(Repo *repo, const char *label, const char *name, json_t *json,
+                     RepoOwner *owner, Error *err)
 {
     char key[REPO_MAX_KEY], hex[SHA256_HEX];
     uint8_t digest[SHA256_BYTES];
+    bool existed;
     repo_key(repo, key, "base/%s/%s", label, name);
     char *text = json_dumps(json, JSON_FORM);
     json_decref(json);
@@ -203,12 +203,10 @@ static bool put_json(Repo *repo, const char *label, const char *name, json_t *js
         return error_set(err, ERR_INTERNAL, "can't write %s as JSON", name);
     sha256(text, strlen(text), digest);
     sha256_hex(digest, hex);
-    error_clear(err);
-    bool ok = storage_put(repo->storage, key, text, strlen(text), hex, existed, err);
-    if (ok && *existed && repo_own_object(repo, key, hex, err))
-        *existed = err->denied && !ours;
+    bool ok = storage_put(repo->storage, key, text, strlen(text), hex, &existed, err);
     free(text);
-    return ok;
+    *owner = OWNER_SELF;
+    return ok && (!existed || repo_owner(repo, key, hex, owner, err));
 }
 
 /* No two runs store the same begin.json, whatever host names and process ids containers have. */
@@ -227,16 +225,16 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
     gethostname(host, sizeof(host) - 1);
     draw_run(run);
     for (int i = 0; i < 60; i++) {
-        bool existed;
+        RepoOwner owner;
         clock_format_label(stamp, now + i * CLOCK_SECOND);
         snprintf(label, LABEL_TEXT, "%.20s-F", stamp);
         clock_format_utc(when, now);
         json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:s}", "format", 1, "label", label,
                                  "pitr", PITR_VERSION, "host", host, "started", when, "pid",
                                  (json_int_t)getpid(), "run", run);
-        if (!put_json(repo, label, "begin.json", json, false, &existed, err))
+        if (!put_json(repo, label, "begin.json", json, &owner, err))
             return false;
-        if (!existed)
+        if (owner == OWNER_SELF)
             return true;
     }
     return error_set(err, ERR_LOCKED, "no free backup label: a minute of them is taken");
@@ -244,10 +242,11 @@ bool catalog_begin(Repo *repo, Instant now, char label[LABEL_TEXT], Error *err)
 
 bool catalog_finish(Repo *repo, const Backup *backup, Error *err)
 {
-    bool existed;
-    if (!put_json(repo, backup->label, "backup.json", backup_to_json(backup), true, &existed, err))
+    RepoOwner owner;
+    if (!put_json(repo, backup->label, "backup.json", backup_to_json(backup), &owner, err))
         return false;
-    return !existed || error_set(err, ERR_REPO, "backup %s exists already", backup->label);
+    return owner != OWNER_OTHER ||
+           error_set(err, ERR_REPO, "backup %s exists already", backup->label);
 }
 
 typedef struct DiscardState {
@@ -272,9 +271,8 @@ void catalog_discard(Repo *repo, const char *label)
     Error err;
     DiscardState s = {0};
     char prefix[REPO_MAX_KEY];
-    /* Whoever sent a signal waits. */
-    if (interrupt_signal())
-        storage_set_deadline(repo->storage, clock_now() + CLEAN_UP);
+    /* Whoever sends a signal waits. */
+    storage_set_deadline(repo->storage, clock_now() + CLEAN_UP);
     interrupt_ignore(true);
     repo_key(repo, prefix, "base/%s/", label);
     bool ok = storage_list(repo->storage, prefix, NULL, discard_one, &s, &err);

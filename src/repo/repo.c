@@ -123,7 +123,7 @@ bool repo_read_through(const Repo *repo, const char *key, Filter *chain, Error *
     return ok && (filter_finish(chain, err) || error_prefix(err, "%s", key));
 }
 
-bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Error *err)
+bool repo_owner(const Repo *repo, const char *key, const char *sha256, RepoOwner *owner, Error *err)
 {
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX];
@@ -131,9 +131,18 @@ bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Erro
     Filter *chain = filter_sha256(digest, filter_count(&size, NULL));
     bool ok = repo_read_through(repo, key, chain, err);
     filter_free(chain);
+    *owner = OWNER_UNKNOWN;
     if (!ok)
         return err->denied;
     sha256_hex(digest, hex);
-    return strcmp(hex, sha256) == 0 ||
-           error_set(err, ERR_REPO, "%s is there already, with other content", key);
+    *owner = strcmp(hex, sha256) == 0 ? OWNER_SELF : OWNER_OTHER;
+    return true;
+}
+
+bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Error *err)
+{
+    RepoOwner owner;
+    return repo_owner(repo, key, sha256, &owner, err) &&
+           (owner != OWNER_OTHER ||
+            error_set(err, ERR_REPO, "%s is there already, with other content", key));
 }

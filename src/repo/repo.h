@@ -52,9 +52,14 @@ bool repo_systems(Repo *repo, RepoSystem **out, size_t *count, Error *err);
 void repo_key(const Repo *repo, char key[REPO_MAX_KEY], const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* For what a put found under a key that only this run writes: true if the stored object has this
- * SHA-256 (hexadecimal), because the answer to an earlier attempt was lost, and where it may not be
- * read. Another content is ERR_REPO. */
+typedef enum RepoOwner { OWNER_SELF, OWNER_OTHER, OWNER_UNKNOWN } RepoOwner;
+
+/* Whose is an object that a put found under its key? The answer to an earlier attempt may have been
+ * lost: it is our own if it has this SHA-256 (hexadecimal), unknown where it may not be read. */
+bool repo_owner(const Repo *repo, const char *key, const char *sha256, RepoOwner *owner, Error *err);
+
+/* The same for a key that only this run writes: what is unknown is its own, and another's ERR_REPO.
+ */
 bool repo_own_object(const Repo *repo, const char *key, const char *sha256, Error *err);
 
 /* Pushes a whole object through `chain` and finishes it; the chain stays the caller's. */

@@ -60,6 +60,9 @@ void aws_credentials_expire(AwsCredentials *credentials, const AwsKeys *rejected
 
 void aws_keys_free(AwsKeys *keys);
 
+/* The domain of a region's partition: "amazonaws.com" but for China and closed ones. */
+const char *aws_domain(const char *region);
+
 /* What the profile's `region` says (environment AWS_REGION, AWS_DEFAULT_REGION before it), or NULL;
  * the caller frees. */
 char *aws_configured_region(const char *profile);

@@ -255,3 +255,17 @@ bool aws_keys_from_json(AwsKeys *out, const char *text, size_t len, AwsJsonForm 
         aws_keys_free(&keys);
     return ok;
 }
+
+/* AWS's partitions have domains of their own (botocore, data/partitions.json). */
+const char *aws_domain(const char *region)
+{
+    static const char *const domains[][2] = {
+        {"cn-", "amazonaws.com.cn"},    {"eusc-", "amazonaws.eu"},
+        {"us-iso-", "c2s.ic.gov"},      {"us-isob-", "sc2s.sgov.gov"},
+        {"eu-isoe-", "cloud.adc-e.uk"}, {"us-isof-", "csp.hci.ic.gov"},
+    };
+    for (size_t i = 0; i < sizeof(domains) / sizeof(domains[0]); i++)
+        if (strncmp(region, domains[i][0], strlen(domains[i][0])) == 0)
+            return domains[i][1];
+    return "amazonaws.com";
+}

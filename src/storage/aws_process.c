@@ -115,13 +115,6 @@ static bool start(Child *child, char **words, const char *where, Error *err)
                            "whole path; a command for a shell is written sh -c '…'");
 }
 
-static int64_t steady_now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * CLOCK_SECOND + ts.tv_nsec / 1000;
-}
-
 static void look(Child *child, int flags)
 {
     pid_t rc;
@@ -160,12 +153,12 @@ static bool read_some(Child *child, int ms, Buf *out, bool *more)
 /* Its whole output, and its end. */
 static bool listen_to(Child *child, int64_t timeout, const char *where, Buf *out, Error *err)
 {
-    int64_t deadline = steady_now() + timeout;
+    int64_t deadline = clock_steady() + timeout;
     bool more = true;
     while (more || !child->gone) {
         if (!interrupt_check(err))
             return false;
-        if (steady_now() >= deadline) {
+        if (clock_steady() >= deadline) {
             error_set(err, ERR_REPO, "%s: the command has not ended after %lld s", where,
                       (long long)(timeout / CLOCK_SECOND));
             return error_hint(err, "does it wait for somebody to type? pitr runs it without a "

@@ -30,20 +30,6 @@ static bool good_region(const char *region)
     return n > 0 && n < 64 && !region[n];
 }
 
-/* AWS's partitions have domains of their own (botocore, data/partitions.json). */
-static const char *domain_of(const char *region)
-{
-    static const char *const domains[][2] = {
-        {"cn-", "amazonaws.com.cn"},    {"eusc-", "amazonaws.eu"},
-        {"us-iso-", "c2s.ic.gov"},      {"us-isob-", "sc2s.sgov.gov"},
-        {"eu-isoe-", "cloud.adc-e.uk"}, {"us-isof-", "csp.hci.ic.gov"},
-    };
-    for (size_t i = 0; i < sizeof(domains) / sizeof(domains[0]); i++)
-        if (strncmp(region, domains[i][0], strlen(domains[i][0])) == 0)
-            return domains[i][1];
-    return "amazonaws.com";
-}
-
 static char *sts_url(const AwsWebIdentity *id, Error *err)
 {
     const char *given = id->endpoint;
@@ -61,7 +47,7 @@ static char *sts_url(const AwsWebIdentity *id, Error *err)
         error_set(err, ERR_USAGE, "\"%s\" is no region of AWS", id->region);
         return NULL;
     }
-    return mem_printf("https://sts.%s.%s/", id->region, domain_of(id->region));
+    return mem_printf("https://sts.%s.%s/", id->region, aws_domain(id->region));
 }
 
 /* Shown in CloudTrail; letters, digits and "+=,.@-_" only. */

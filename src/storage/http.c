@@ -19,6 +19,7 @@
 #define CONNECT_TIMEOUT (10 * CLOCK_SECOND)
 #define STALL_TIMEOUT   (30 * CLOCK_SECOND)
 #define STALL_SPEED     1024L /* bytes a second */
+#define SLOWEST         65536 /* bytes a second of a body, in the long run */
 #define POLL_MS         200   /* how soon a signal is seen */
 #define IDLE_LIFE       5L    /* seconds; AWS closes idle connections at about this age */
 #define EXPECT_FROM     (2u << 20) /* bodies so large wait for the server's "100 Continue" */
@@ -55,6 +56,8 @@ struct HttpStream {
     size_t sent;
     bool expects, continued;
     int status;
+    int64_t waited; /* for the body, microseconds */
+    uint64_t received;
     bool have_headers, done, paused;
     CURLcode result;
     /* The reader's memory comes first, the rest waits in `stash`. */
@@ -237,6 +240,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
         s->paused = true;
         return CURL_WRITEFUNC_PAUSE;
     }
+    s->received += len;
     if (n)
         memcpy(s->want, data, n);
     s->want += n;
@@ -384,7 +388,10 @@ static bool step(HttpStream *s, bool wait, bool *transient, Error *err)
         *transient = false;
         return false;
     }
-    curl_multi_perform(s->slot->multi, &running);
+    if (curl_multi_perform(s->slot->multi, &running) != CURLM_OK) {
+        *transient = false;
+        return error_set(err, ERR_INTERNAL, "libcurl can't go on");
+    }
     while ((msg = curl_multi_info_read(s->slot->multi, &left)) != NULL) {
         if (msg->msg != CURLMSG_DONE)
             continue;
@@ -400,8 +407,8 @@ void http_stream_close(HttpStream *s)
         return;
     curl_multi_remove_handle(s->slot->multi, s->slot->easy);
     curl_easy_setopt(s->slot->easy, CURLOPT_ERRORBUFFER, NULL);
-    bool unanswered = s->expects && !s->continued && s->done && s->result == CURLE_OK &&
-                      s->status < 300;
+    bool unanswered = s->expects && (s->status == 417 || (!s->continued && s->done &&
+                                                          s->result == CURLE_OK && s->status < 300));
     give_slot(s->client, s->slot, unanswered);
     /* Headers and bodies may hold tokens. */
     for (struct curl_slist *h = s->headers; h; h = h->next)
@@ -430,8 +437,10 @@ HttpStream *http_stream_open(HttpClient *client, const HttpRequest *request, Htt
     http_host(request->url, s->host, sizeof(s->host));
     s->proxy = proxy_of(client, request->url);
     set_up(s, no_expect);
-    curl_multi_add_handle(slot->multi, slot->easy);
-    bool ok = step(s, false, transient, err);
+    *transient = false;
+    bool ok = curl_multi_add_handle(slot->multi, slot->easy) == CURLM_OK ||
+              error_set(err, ERR_INTERNAL, "libcurl can't be set up");
+    ok = ok && step(s, false, transient, err);
     while (ok && !s->have_headers && !s->done)
         ok = step(s, true, transient, err);
     if (ok && !s->have_headers) {
@@ -455,6 +464,12 @@ static size_t take_stash(HttpStream *s, void *data, size_t len)
     return n;
 }
 
+static bool too_slow(const HttpStream *s)
+{
+    return s->waited >
+           s->client->stall_timeout + (int64_t)(s->received / SLOWEST) * CLOCK_SECOND;
+}
+
 bool http_stream_read(HttpStream *s, void *data, size_t len, size_t *got, bool *transient,
                       Error *err)
 {
@@ -470,8 +485,15 @@ bool http_stream_read(HttpStream *s, void *data, size_t len, size_t *got, bool *
         curl_easy_pause(s->slot->easy, CURLPAUSE_CONT); /* may deliver at once */
     }
     bool ok = true;
+    int64_t begun = clock_steady();
     for (bool wait = false; ok && s->want_len == len && !s->done; wait = true)
         ok = step(s, wait, transient, err);
+    s->waited += clock_steady() - begun;
+    if (ok && !s->done && too_slow(s)) {
+        *transient = true;
+        s->want_len = 0;
+        return error_set(err, ERR_REPO, "%s: the answer comes too slowly", s->host);
+    }
     *got = len - s->want_len;
     s->want_len = 0;
     /* What came before a failure is good; the failure is told by the next call. */

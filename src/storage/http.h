@@ -4,10 +4,12 @@
  * A client keeps its connections and lends one to each exchange, so any number of threads may use
  * it at once; an exchange belongs to one thread. TLS 1.2 or newer, certificates always verified,
  * redirects never followed (a signed request must be signed anew), proxies as the environment says
- * (https_proxy, no_proxy …). A transfer that moves less than 1 KiB/s for the stall time is ended.
+ * (https_proxy, no_proxy …). A transfer that moves less than 1 KiB/s for the stall time is ended, and
+ * a body that is read in pieces when it has fallen behind 64 KiB/s by more than the stall time.
  * Exchanges end soon after a signal (interrupt.h).
  *
- * One exchange is one attempt: whoever calls decides about others. Every failure is ERR_REPO with
+ * One exchange is one attempt: whoever calls decides about others. A failure is ERR_REPO (ERR_LOCKED
+ * after a signal, ERR_INTERNAL where libcurl can't work) with
  * host and cause in the message, never a query string or a header; *transient says whether another
  * attempt can help (a refused certificate won't be accepted the next time).
  */

@@ -13,10 +13,9 @@
 
 void retry_begin(Retry *retry, RetryLog *log, int64_t patience, Instant limit)
 {
-    *retry = (Retry){.log = log, .begun = clock_now()};
-    retry->deadline = retry->begun + patience;
-    if (limit && limit < retry->deadline)
-        retry->deadline = limit;
+    int64_t left = limit - clock_now();
+    *retry = (Retry){.log = log, .begun = clock_steady()};
+    retry->deadline = retry->begun + (limit && left < patience ? left : patience);
 }
 
 static int64_t jitter(int attempts)
@@ -28,9 +27,9 @@ static int64_t jitter(int attempts)
     return (int64_t)((double)(bound < LAST_BOUND ? bound : LAST_BOUND) * lot / UINT32_MAX);
 }
 
-static void tell(const Retry *retry, Instant now, const Error *why)
+static void tell(const Retry *retry, int64_t now, const Error *why)
 {
-    Instant last = atomic_load(&retry->log->last);
+    int64_t last = atomic_load(&retry->log->last);
     if (now - retry->begun < MATTERS || (last && now - last < QUIET) ||
         !atomic_compare_exchange_strong(&retry->log->last, &last, now))
         return;
@@ -40,7 +39,7 @@ static void tell(const Retry *retry, Instant now, const Error *why)
 
 bool retry_pause(Retry *retry, int64_t at_least, const Error *why)
 {
-    Instant now = clock_now();
+    int64_t now = clock_steady();
     int64_t pause = jitter(retry->attempts++), left = retry->deadline - now;
     if (left <= 0 || at_least > left || interrupt_signal())
         return false;
@@ -57,6 +56,6 @@ bool retry_pause(Retry *retry, int64_t at_least, const Error *why)
 
 int64_t retry_left(const Retry *retry)
 {
-    int64_t left = retry->deadline - clock_now();
+    int64_t left = retry->deadline - clock_steady();
     return left > CLOCK_SECOND ? left : CLOCK_SECOND;
 }

@@ -16,12 +16,12 @@
 
 /* One line says that operations are being retried, then none for a minute. */
 typedef struct RetryLog {
-    _Atomic(Instant) last;
+    _Atomic(int64_t) last;
 } RetryLog;
 
 typedef struct Retry {
     RetryLog *log;
-    Instant begun, deadline;
+    int64_t begun, deadline; /* by the steady clock */
     int attempts; /* pauses so far */
 } Retry;
 

@@ -69,7 +69,8 @@ static bool take_endpoint(S3Store *st, const StorageOptions *o, Error *err)
     bool plain = scheme == 4 && strncmp(url, "http", 4) == 0;
     if ((colon && !plain && !(scheme == 5 && strncmp(url, "https", 5) == 0)) || len == 0 ||
         (host[len] && strcmp(host + len, "/") != 0))
-        return usage(o, err, "no endpoint", strchr(url, '@') ? "it holds a user's name" : url, "write endpoint = https://host or https://host:port");
+        return usage(o, err, "no endpoint", strchr(url, '@') ? "it holds a user's name" : url,
+                     "write endpoint = https://host or https://host:port");
     if (plain) {
         free(st->scheme);
         st->scheme = mem_strdup("http");
@@ -141,7 +142,7 @@ static bool take_settings(S3Store *st, const StorageOptions *o, Error *err)
     st->max_parts = o->max_parts ? o->max_parts : MAX_PARTS;
     st->as_of = o->as_of;
     if (st->unsigned_payload && strcmp(st->scheme, "https") != 0)
-        return usage(o, err, "sign-payload = no needs TLS", o->endpoint,
+        return usage(o, err, "sign-payload = no needs TLS", st->host,
                      "without signature and TLS nobody would notice changed bytes: use https, or "
                      "sign-payload = yes");
     if (o->storage_class && s3_is_cold(o->storage_class))
@@ -177,6 +178,25 @@ static bool connect_services(S3Store *st, const StorageOptions *o, Error *err)
     return st->http != NULL;
 }
 
+/* What of the environment decides how the store is reached. */
+static void note_environment(S3Store *st)
+{
+    static const char *const names[] = {
+        "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL",
+        "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "https_proxy", "HTTPS_PROXY"};
+    buf_puts(&st->environment, "");
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (environment(names[i], NULL))
+            buf_printf(&st->environment, "%s%s", st->environment.len ? ", " : "", names[i]);
+}
+
+static const char *s3_environment(const void *driver)
+{
+    return ((const S3Store *)driver)->environment.data;
+}
+
 static void s3_close(void *driver)
 {
     S3Store *st = driver;
@@ -192,6 +212,7 @@ static void s3_close(void *driver)
     free(st->storage_class);
     free(st->kms_key);
     free(st->tags);
+    buf_free(&st->environment);
     free(st);
 }
 
@@ -203,6 +224,7 @@ static void *s3_open(const StorageOptions *o, Error *err)
     st->name = mem_strdup(o->name);
     if (take_url(st, o, err) && take_endpoint(st, o, err) && take_settings(st, o, err)) {
         take_addressing(st, o);
+        note_environment(st);
         if (connect_services(st, o, err))
             return st;
     }
@@ -328,4 +350,5 @@ const StorageDriver storage_s3_driver = {
     .thaw = s3_thaw,
     .check = s3_check,
     .set_deadline = s3_set_deadline,
+    .environment = s3_environment,
 };

@@ -39,6 +39,7 @@ typedef struct S3Store {
     char *host;   /* of the endpoint: "host[:port]"; NULL: AWS */
     bool path_style;
     char *storage_class, *kms_key, *tags; /* tags as the header wants them */
+    Buf environment; /* see storage_environment() */
     StorageSse sse;
     StorageChecksum checksum;
     bool unsigned_payload, requester_pays;
@@ -73,7 +74,7 @@ typedef struct S3Request {
     const void *body;
     size_t body_len;
     char body_hash[65]; /* hexadecimal SHA-256 of the body; "": computed when it is signed */
-    bool patient;       /* see HttpRequest */
+    bool slow, fresh;   /* HttpRequest's patient and fresh */
     int64_t patience;   /* instead of io-timeout; 0: that */
     /* Looks at a 2xx whose body was read (NULL: any will do): what a proxy or cache made of it is
      * no answer, and passes like one of their own errors. False with the reason. */
@@ -85,6 +86,7 @@ typedef struct S3Request {
 typedef struct S3Answer {
     HttpResponse http; /* the last answer; to be freed with s3_answer_free() in every case */
     S3Error error;     /* what an error's body said */
+    int attempts;      /* before the last one */
 } S3Answer;
 
 /* A request for the object `key` of the repository (NULL: the bucket); free with
@@ -101,6 +103,9 @@ bool s3_send(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 /* The same with a successful answer's body left to be read from the stream. */
 HttpStream *s3_send_stream(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 void s3_answer_free(S3Answer *answer);
+
+/* True if the store refused a write because its condition does not hold. */
+bool s3_refused(const S3Answer *answer);
 
 /* For S3Request.accept: whoever answers for an object without an ETag is not the store. */
 bool s3_has_etag(void *ctx, const S3Answer *answer, Error *err);

@@ -114,7 +114,7 @@ static bool ask(Look *l, const char *what, S3Answer *answer, const char *absent,
     S3Request r = s3_request(l->st, "GET", NULL);
     s3_param(&r, what, "");
     bool ok = s3_send(l->st, &r, answer, &err);
-    if (!ok && strcmp(answer->error.code, absent) == 0)
+    if (!ok && absent && strcmp(answer->error.code, absent) == 0)
         tell(l, FINDING_NOTE, hint, "%s", without);
     else if (!ok)
         tell(l, FINDING_NOTE, NULL, "the bucket's %s can't be seen: %s", what,
@@ -142,7 +142,7 @@ static void look_at_versioning(Look *l)
                                "everything (--repo-time): see docs/s3.md";
     S3Answer answer;
     Buf status = BUF_INIT;
-    if (ask(l, "versioning", &answer, "", "", NULL) &&
+    if (ask(l, "versioning", &answer, NULL, NULL, NULL) &&
         text_of(l, "versioning", &answer, "VersioningConfiguration", "Status", &status)) {
         bool on = strcmp(status.data, "Enabled") == 0;
         tell(l, on ? FINDING_GOOD : FINDING_NOTE, on ? NULL : hint, "versioning is %s",
@@ -189,7 +189,8 @@ static void on_rule(void *ctx, const S3LifecycleRule *rule)
         return;
     l->aborts |= rule->abort_days > 0;
     if (rule->expire_days)
-        tell(l, FINDING_BAD, "remove the rule, or limit it to other prefixes: what may go is for "
+        tell(l, rule->has_tag_or_size ? FINDING_NOTE : FINDING_BAD,
+             "remove the rule, or limit it to other prefixes: what may go is for "
                              "pitr to decide, a single deleted WAL segment ends every recovery there",
              "lifecycle rule \"%s\" deletes objects of this repository after %d days%s", rule->id,
              rule->expire_days, some);
@@ -225,6 +226,8 @@ static void look_at_lifecycle(Look *l)
 bool s3_check(void *driver, StorageCheckCallback callback, void *ctx, Error *err)
 {
     Look l = {.st = driver, .callback = callback, .ctx = ctx};
+    if (strcmp(l.st->scheme, "https") != 0)
+        tell(&l, FINDING_NOTE, "write endpoint = https://…", "the connection is not encrypted");
     if (!look_at_writing(&l, err) || !look_at_reading(&l, err))
         return false;
     if (!l.useful)

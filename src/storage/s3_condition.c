@@ -102,25 +102,23 @@ static void remember(const S3Store *st, bool multipart, S3Condition condition)
 
 /* --- the probe --------------------------------------------------------------------------------- */
 
-static bool put_probe(S3Store *st, bool multipart, bool *refused, Error *err)
+static bool put_probe(S3Store *st, bool multipart, bool conditional, bool *refused, Error *err)
 {
     size_t len = strlen(probe_text);
-    return multipart ? s3_put_multipart(st, PROBE_KEY_MULTIPART, probe_text, len, true, refused, err)
-                     : s3_put_object(st, S3_PROBE_KEY, probe_text, len, NULL, true, refused,
-                                      err);
+    if (multipart)
+        return s3_put_multipart(st, PROBE_KEY_MULTIPART, probe_text, len, conditional, refused, err);
+    return s3_put_object(st, S3_PROBE_KEY, probe_text, len, NULL, conditional, refused, err);
 }
 
 bool s3_probe(S3Store *st, bool multipart, S3Condition *out, Error *err)
 {
-    bool refused = false;
-    for (int i = 0; i < 2 && !refused; i++) {
-        if (put_probe(st, multipart, &refused, err))
-            continue;
-        /* 501: the server says that it knows no conditions. */
-        if (!strstr(err->message, "NotImplemented"))
-            return false;
-        break;
-    }
+    bool refused = false, ok = true;
+    for (int i = 0; i < 2 && ok && !refused; i++)
+        ok = put_probe(st, multipart, true, &refused, err);
+    /* 501: the server knows no conditions, or something else that is sent. */
+    if (!ok && (!strstr(err->message, "NotImplemented") ||
+                !put_probe(st, multipart, false, &refused, err)))
+        return false;
     *out = refused ? CONDITION_HOLDS : CONDITION_IGNORED;
     remember(st, multipart, *out);
     return true;
@@ -137,7 +135,7 @@ bool s3_condition(S3Store *st, bool multipart, S3Condition *out, Error *err)
         ok = s3_probe(st, multipart, known, err);
         if (ok && *known == CONDITION_IGNORED)
             log_warn("repository %s: the server ignores If-None-Match for %s: pitr looks before it "
-                     "writes instead, and two writers in the same instant are not kept apart",
+                     "writes where it may, and two writers in the same instant are not kept apart",
                      st->name, multipart ? "multipart uploads" : "puts");
     }
     *out = *known;

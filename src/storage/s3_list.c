@@ -107,7 +107,8 @@ static void page_params(Lister *l, S3Request *r)
     s3_param(r, "encoding-type", "url");
     if (l->delimiter)
         s3_param(r, "delimiter", l->delimiter);
-    s3_header(r, "x-amz-optional-object-attributes: RestoreStatus");
+    if (!l->st->host) /* AWS; others may refuse it */
+        s3_header(r, "x-amz-optional-object-attributes: RestoreStatus");
     if (l->versions) {
         s3_param(r, "versions", "");
         if (l->token.len || l->start.len)

@@ -7,7 +7,7 @@
  * signature's payload hash and the checksum header.
  *
  * Parts have one size if the caller knew about how much would come; else they double at each eighth
- * of the part numbers, so that 16 MiB parts reach 5 TiB, the largest object there is.
+ * of the part numbers, so that 16 MiB parts reach 4.8 TiB; an object has at most 5.
  */
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -101,7 +101,7 @@ bool s3_put_object(S3Store *st, const char *key, const void *data, size_t len, c
     r.accept = s3_has_etag;
     *existed = false;
     bool ok = s3_send(st, &r, &answer, err);
-    if (!ok && conditional && answer.http.status == 412)
+    if (!ok && conditional && s3_refused(&answer))
         ok = *existed = true;
     if (!ok && err->code == ERR_NO) /* nothing can be absent where something is put */
         err->code = ERR_REPO;
@@ -143,7 +143,8 @@ typedef struct Upload {
         char checksum[64];
     } *parts; /* by number - 1; under the lock */
     size_t count;
-    bool unseen; /* completed, but nobody knows by which attempt */
+    bool unseen;   /* completed, but nobody knows by which attempt */
+    bool finished; /* or perhaps so: an abort could destroy the object on some servers */
 } Upload;
 
 static bool take_id(void *ctx, const S3Answer *answer, Error *err)
@@ -262,11 +263,13 @@ static bool upload_complete(Upload *u, bool conditional, bool *existed, Error *e
         s3_header(&r, "if-none-match: *");
     r.body = xml.data;
     r.body_len = xml.len;
-    r.patient = true; /* joining thousands of parts takes minutes */
+    r.slow = true;  /* joining thousands of parts takes minutes */
+    r.fresh = true; /* libcurl itself must not send it twice: the first answer decides */
     r.accept = is_complete;
     *existed = false;
     bool ok = s3_send(u->st, &r, &answer, err);
-    if (!ok && conditional && answer.http.status == 412)
+    u->finished = ok || answer.attempts > 0 || !answer.error.code[0];
+    if (!ok && conditional && s3_refused(&answer))
         ok = *existed = true;
     else if (!ok && strcmp(answer.error.code, "NoSuchUpload") == 0)
         ok = completed_unseen(u, existed, err);
@@ -281,6 +284,8 @@ static bool upload_complete(Upload *u, bool conditional, bool *existed, Error *e
 /* What stays behind when this fails is removed by a lifecycle rule (docs/s3.md). */
 static void upload_abort(Upload *u)
 {
+    if (u->finished)
+        return;
     S3Answer answer;
     Error err;
     S3Request r = upload_request(u, "DELETE");

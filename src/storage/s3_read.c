@@ -140,7 +140,7 @@ static bool open_stream(S3Reader *r, Error *err)
         s3_header(&r->request, "range: bytes=%" PRIu64 "-%" PRIu64, r->at, r->end - 1);
     else if (r->at)
         s3_header(&r->request, "range: bytes=%" PRIu64 "-", r->at);
-    else
+    else if (r->st->checksum == CHECKSUM_SHA256) /* servers that don't know them may refuse it */
         s3_header(&r->request, "x-amz-checksum-mode: ENABLED");
     if (!first)
         s3_header(&r->request, "if-match: %s", r->etag);

@@ -13,6 +13,7 @@
 #include "stream/digest.h"
 
 #define ERROR_BODY    65536
+#define REFUSED       "PreconditionFailed"
 #define SLOWEST       65536 /* bytes a second of a body that an attempt is given time for */
 #define MAX_DETOURS   5     /* answers that say how to ask again */
 #define SKEW_MATTERS  (60 * CLOCK_SECOND)
@@ -65,6 +66,7 @@ typedef struct Call {
     char region[64];
     int64_t clock_offset;
     char redirect[256]; /* host that a 307 named; "": none */
+    bool redirect_path; /* the bucket's name stands in the path there */
     int detours;
     bool fresh;
     Retry retry;
@@ -80,11 +82,10 @@ static void address(const Call *c, Buf *host, Buf *path)
         buf_printf(host, "%s%s%s", st->path_style ? "" : st->bucket, st->path_style ? "" : ".",
                    st->host);
     else
-        buf_printf(host, "%s%ss3.%s.amazonaws.com%s", st->path_style ? "" : st->bucket,
-                   st->path_style ? "" : ".", c->region,
-                   strncmp(c->region, "cn-", 3) == 0 ? ".cn" : "");
+        buf_printf(host, "%s%ss3.%s.%s", st->path_style ? "" : st->bucket,
+                   st->path_style ? "" : ".", c->region, aws_domain(c->region));
     buf_putc(path, '/');
-    if (st->path_style) {
+    if (c->redirect[0] ? c->redirect_path : st->path_style) {
         aws_uri_encode(path, st->bucket, false);
         if (c->r->key)
             buf_putc(path, '/');
@@ -113,8 +114,10 @@ typedef struct Signed {
 
 static void free_signed(Signed *s)
 {
-    for (size_t i = 0; i < s->count; i++)
+    for (size_t i = 0; i < s->count; i++) {
+        explicit_bzero(s->lines[i], strlen(s->lines[i])); /* a session token among them */
         free(s->lines[i]);
+    }
     buf_free(&s->url);
 }
 
@@ -182,7 +185,7 @@ static bool passes(int status, const char *code)
                                         "IncompleteBody",   "XAmzContentChecksumMismatch",
                                         "Throttling",       "ThrottlingException",
                                         "TooManyRequests",  NULL};
-    return status == 408 || status == 429 || (status >= 500 && status != 501) ||
+    return status == 408 || status == 417 || status == 429 || (status >= 500 && status != 501) ||
            is_one_of(code, codes);
 }
 
@@ -207,18 +210,31 @@ static bool learn_region(Call *c, S3Answer *a)
     return true;
 }
 
-/* A 307 sends this one request elsewhere: a bucket that was just made. */
+/* The store's own hosts: WAL and tokens go nowhere else. */
+static bool is_ours(const Call *c, const char *host)
+{
+    const char *domain = c->st->host ? c->st->host : aws_domain(c->region);
+    size_t len = strlen(host), tail = strlen(domain);
+    return len >= tail && strcmp(host + len - tail, domain) == 0 &&
+           (len == tail || host[len - tail - 1] == '.');
+}
+
+/* A 307 sends this one request elsewhere: a bucket that was just made. Never from TLS to a plain
+ * connection. */
 static bool follow(Call *c, S3Answer *a)
 {
-    char location[1024];
-    if ((a->http.status != 307 && a->http.status != 302) ||
-        !http_header(&a->http, "location", location, sizeof(location)))
+    char location[1024], host[256];
+    size_t n = strlen(c->st->scheme), bucket = strlen(c->st->bucket);
+    if (a->http.status != 307 ||
+        !http_header(&a->http, "location", location, sizeof(location)) ||
+        strncmp(location, c->st->scheme, n) != 0 || strncmp(location + n, "://", 3) != 0)
         return false;
-    size_t n = strlen(c->st->scheme);
-    if (strncmp(location, c->st->scheme, n) != 0 || strncmp(location + n, "://", 3) != 0)
-        return false; /* never from TLS to a plain connection */
-    http_host(location, c->redirect, sizeof(c->redirect));
-    return c->redirect[0] != '\0';
+    http_host(location, host, sizeof(host));
+    if (!is_ours(c, host))
+        return false;
+    snprintf(c->redirect, sizeof(c->redirect), "%s", host);
+    c->redirect_path = !(strncmp(host, c->st->bucket, bucket) == 0 && host[bucket] == '.');
+    return true;
 }
 
 static bool correct_clock(Call *c, S3Answer *a)
@@ -240,33 +256,39 @@ static bool correct_clock(Call *c, S3Answer *a)
     return true;
 }
 
-static bool renew_keys(Call *c, S3Answer *a, Error *err)
+static bool expired(const Call *c, const S3Answer *a)
 {
     static const char *const codes[] = {"ExpiredToken", "ExpiredTokenException", "InvalidToken",
                                         "TokenRefreshRequired", NULL};
-    if (!is_one_of(a->error.code, codes) || !c->keys.session_token)
-        return false;
+    return is_one_of(a->error.code, codes) && c->keys.session_token;
+}
+
+/* *changed: there are other keys than those that were refused. */
+static bool renew_keys(Call *c, bool *changed, Error *err)
+{
     AwsKeys fresh;
     aws_credentials_expire(c->st->credentials, &c->keys);
     if (!aws_credentials_get(c->st->credentials, &fresh, err))
         return false;
-    bool changed = strcmp(fresh.access_key, c->keys.access_key) != 0 ||
-                   (fresh.session_token && strcmp(fresh.session_token, c->keys.session_token) != 0);
+    *changed = strcmp(fresh.access_key, c->keys.access_key) != 0 ||
+               (fresh.session_token && strcmp(fresh.session_token, c->keys.session_token) != 0);
     aws_keys_free(&c->keys);
     c->keys = fresh;
-    return changed;
+    return true;
 }
 
 static void hint(const Call *c, const S3Answer *a, Error *err)
 {
     const char *code = a->error.code;
-    bool upload = c->r->body_len > 0 && c->r->key;
+    bool upload = c->r->method[0] == 'P' && c->r->key;
+    bool checksum = strcasestr(a->error.message, "checksum") ||
+                    strcasestr(a->error.message, "content-md5") || strcmp(code, "InvalidRequest") == 0;
     if (err->denied)
         error_hint(err, "these credentials may not do that: the table of permissions is in "
                         "docs/s3.md");
     else if (strcmp(code, "SignatureDoesNotMatch") == 0 || strcmp(code, "InvalidAccessKeyId") == 0)
-        error_hint(err, "the access key or its secret is wrong for this server; pitr config shows "
-                        "which profile or file is used");
+        error_hint(err, "the access key, its secret or the region is wrong for this server; pitr config "
+                        "shows which profile or file is used");
     else if (strcmp(code, "NoSuchBucket") == 0)
         error_hint(err, "is the bucket's name in url right? pitr makes no buckets: see docs/s3.md");
     else if (strcmp(code, "InvalidObjectState") == 0)
@@ -280,9 +302,9 @@ static void hint(const Call *c, const S3Answer *a, Error *err)
                    a->error.endpoint[0] ? a->error.endpoint : "another endpoint");
     else if (upload && strstr(a->error.message, "art number") && c->st->max_parts > 1000)
         error_hint(err, "this server takes fewer parts: set max-parts (1000, say)");
-    else if (upload && c->st->checksum != CHECKSUM_NONE && !passes(a->http.status, code) &&
-             (a->http.status == 501 || strcasestr(a->error.message, "checksum") ||
-              strcmp(code, "InvalidRequest") == 0))
+    else if (upload && checksum && c->st->checksum == CHECKSUM_NONE)
+        error_hint(err, "a bucket with Object Lock wants upload-checksum = sha256 or md5");
+    else if (upload && !passes(a->http.status, code) && (a->http.status == 501 || checksum))
         error_hint(err, "a server that does not know the checksum headers works with "
                         "upload-checksum = md5, or none");
 }
@@ -307,9 +329,10 @@ static bool explain(const Call *c, S3Answer *a, Error *err)
 
 static Verdict judge(Call *c, S3Answer *a, Error *err)
 {
-    bool ahead = c->detours < MAX_DETOURS;
-    if (ahead && (learn_region(c, a) || follow(c, a) || correct_clock(c, a) ||
-                  renew_keys(c, a, err))) {
+    bool ahead = c->detours < MAX_DETOURS, changed = false;
+    if (ahead && expired(c, a) && !renew_keys(c, &changed, err))
+        return err->code == ERR_REPO ? AGAIN : FAILED; /* the token service may be back in a moment */
+    if (ahead && (changed || learn_region(c, a) || follow(c, a) || correct_clock(c, a))) {
         c->detours++;
         return AT_ONCE;
     }
@@ -319,7 +342,9 @@ static Verdict judge(Call *c, S3Answer *a, Error *err)
 
 /* --- attempts ---------------------------------------------------------------------------------- */
 
-static bool read_body(HttpStream *stream, Buf *body, size_t max, bool *transient, Error *err)
+/* With `cut` what is beyond `max` is left: an error's text needs no more. */
+static bool read_body(HttpStream *stream, Buf *body, size_t max, bool cut, bool *transient,
+                      Error *err)
 {
     char chunk[16384];
     size_t got = 1;
@@ -328,11 +353,18 @@ static bool read_body(HttpStream *stream, Buf *body, size_t max, bool *transient
     while (ok && got > 0) {
         ok = http_stream_read(stream, chunk, sizeof(chunk), &got, transient, err);
         if (ok && !buf_append(body, chunk, got)) {
+            if (cut)
+                return true;
             *transient = false;
             ok = error_set(err, ERR_REPO, "the answer is larger than it may be");
         }
     }
     return ok;
+}
+
+bool s3_refused(const S3Answer *answer)
+{
+    return answer->http.status == 412 && strcmp(answer->error.code, REFUSED) == 0;
 }
 
 /* AWS sends some errors with status 200, once it has begun to answer. */
@@ -344,6 +376,7 @@ static bool is_success(S3Answer *a)
         return true;
     a->http.status = strcmp(a->error.code, "InternalError") == 0 ? 500
                      : strcmp(a->error.code, "SlowDown") == 0    ? 503
+                     : strcmp(a->error.code, REFUSED) == 0       ? 412
                                                                  : 400;
     return false;
 }
@@ -390,8 +423,8 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
                         .header_count = s.count,
                         .body = c->r->body,
                         .body_len = c->r->body_len,
-                        .fresh = c->fresh,
-                        .patient = c->r->patient};
+                        .fresh = c->fresh || c->r->fresh,
+                        .patient = c->r->slow};
     if (!stream)
         http.timeout = retry_left(&c->retry) + (int64_t)(c->r->body_len / SLOWEST) * CLOCK_SECOND;
     HttpStream *in = http_stream_open(c->st->http, &http, &a->http, &transient, err);
@@ -400,8 +433,9 @@ static Verdict attempt(Call *c, S3Answer *a, HttpStream **stream, Error *err)
     if (!in)
         return transport(c, transient, err);
     bool leave = stream && a->http.status >= 200 && a->http.status < 300;
-    bool ok = leave || read_body(in, &a->http.body,
-                                 a->http.status < 300 ? S3_MAX_ANSWER : ERROR_BODY, &transient, err);
+    bool good = a->http.status < 300;
+    bool ok = leave || read_body(in, &a->http.body, good ? S3_MAX_ANSWER : ERROR_BODY, !good,
+                                 &transient, err);
     if (leave) {
         Verdict v = accepted(c, a, err);
         if (v == DONE)
@@ -467,6 +501,7 @@ static bool perform(S3Store *st, const S3Request *r, S3Answer *a, HttpStream **s
     pthread_mutex_unlock(&st->lock);
     retry_begin(&c.retry, &st->retry_log, r->patience ? r->patience : st->io_timeout, st->deadline);
     bool ok = take_keys(&c, err) && try_until_done(&c, a, stream, err) == DONE;
+    a->attempts = c.retry.attempts;
     if (!ok && err->code == ERR_REPO && c.retry.attempts > 1)
         error_prefix(err, "after %d attempts", c.retry.attempts);
     aws_keys_free(&c.keys);

@@ -50,6 +50,11 @@ Storage *storage_open(const StorageOptions *options, Error *err)
     return NULL;
 }
 
+const char *storage_environment(const Storage *st)
+{
+    return st->driver->environment ? st->driver->environment(st->state) : "";
+}
+
 void storage_set_deadline(Storage *st, Instant deadline)
 {
     if (st->driver->set_deadline)

@@ -63,6 +63,10 @@ void storage_close(Storage *st);
 /* The options of the configuration's repository number `repo`; they live as long as it. */
 void storage_options(const Config *config, int repo, StorageOptions *out);
 
+/* Names of environment variables that this store depends on, "AWS_PROFILE, AWS_REGION"; "" for
+ * none. A process with another environment, such as a server's hook, needs them too. */
+const char *storage_environment(const Storage *st);
+
 /* No operation retries beyond this moment (0: none): for callers with a budget of their own. */
 void storage_set_deadline(Storage *st, Instant deadline);
 

@@ -40,6 +40,7 @@ typedef struct StorageDriver {
     bool (*thaw)(void *driver, const char *key, const char *tier, int days, bool *ready, Error *err);
     bool (*check)(void *driver, StorageCheckCallback callback, void *ctx, Error *err);
     void (*set_deadline)(void *driver, Instant deadline);
+    const char *(*environment)(const void *driver);
 } StorageDriver;
 
 extern const StorageDriver storage_file_driver;
