@@ -56,6 +56,7 @@ struct HttpStream {
     size_t sent;
     bool expects, continued;
     int status;
+    size_t trailers;
     int64_t waited; /* for the body, microseconds */
     uint64_t received;
     bool have_headers, done, paused;
@@ -214,8 +215,11 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 {
     HttpStream *s = arg;
     size_t len = size * count, given = len;
-    if (s->have_headers) /* a trailer behind the body: the response is the caller's by now */
-        return given;
+    /* A trailer behind the body: the response is the caller's by now. libcurl keeps each. */
+    if (s->have_headers) {
+        s->trailers += len;
+        return s->trailers <= MAX_HEADERS ? given : 0;
+    }
     while (len && (line[len - 1] == '\r' || line[len - 1] == '\n'))
         len--;
     if (len >= 12 && strncmp(line, "HTTP/", 5) == 0) { /* "HTTP/1.1 200", also of a 100 before it */

@@ -16,6 +16,8 @@
 #include "base/mem.h"
 #include "storage/s3.h"
 
+#define MAX_BARREN 1000 /* pages; a thousand versions of one key may fill each */
+
 typedef struct Item {
     char *key; /* without the store's prefix */
     char *version;
@@ -37,6 +39,8 @@ typedef struct Lister {
     Item *items;
     size_t count, room;
     char *last; /* key handed out last, to check the order */
+    char *high; /* the greatest key seen, and pages since then: a listing must come to an end */
+    int barren;
 } Lister;
 
 static void free_item(Item *item)
@@ -58,6 +62,7 @@ static void lister_free(Lister *l)
     free(l->items);
     free(l->prefix);
     free(l->last);
+    free(l->high);
     buf_free(&l->start);
     buf_free(&l->token);
     buf_free(&l->token_version);
@@ -143,6 +148,25 @@ static bool take_page(void *ctx, const S3Answer *answer, Error *err)
             error_set(err, ERR_REPO, "a listing goes on where it was"));
 }
 
+static bool goes_on(Lister *l, Error *err)
+{
+    const char *highest = l->high;
+    for (size_t i = 0; i < l->count; i++)
+        if (!highest || strcmp(l->items[i].key, highest) > 0)
+            highest = l->items[i].key;
+    l->barren++;
+    if (highest && (!l->high || strcmp(highest, l->high) > 0)) {
+        free(l->high);
+        l->high = mem_strdup(highest);
+        l->barren = 0;
+    }
+    if (l->barren > MAX_BARREN)
+        return error_set(err, ERR_REPO, "repository %s: a listing does not come to an end",
+                         l->st->name);
+    return !l->st->deadline || clock_now() < l->st->deadline || l->barren < 2 ||
+           error_set(err, ERR_REPO, "repository %s: a listing takes too long", l->st->name);
+}
+
 /* Reads the next page into l->items; *more tells whether another one follows. */
 static bool next_page(Lister *l, bool *more, Error *err)
 {
@@ -162,7 +186,7 @@ static bool next_page(Lister *l, bool *more, Error *err)
     l->page.next_version = spent_version;
     s3_answer_free(&answer);
     s3_request_free(&r);
-    return ok;
+    return ok && (!*more || goes_on(l, err));
 }
 
 /* Folders and delete markers come in runs of their own from some servers. */
