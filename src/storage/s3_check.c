@@ -189,7 +189,8 @@ static void on_rule(void *ctx, const S3LifecycleRule *rule)
         return;
     l->aborts |= rule->abort_days > 0;
     if (rule->expire_days)
-        tell(l, rule->has_tag_or_size ? FINDING_NOTE : FINDING_BAD,
+        /* Our objects have no tags unless they are told to. */
+        tell(l, rule->has_tag && !l->st->tags ? FINDING_NOTE : FINDING_BAD,
              "remove the rule, or limit it to other prefixes: what may go is for "
                              "pitr to decide, a single deleted WAL segment ends every recovery there",
              "lifecycle rule \"%s\" deletes objects of this repository after %d days%s", rule->id,

@@ -41,6 +41,7 @@ typedef struct Lister {
     char *last; /* key handed out last, to check the order */
     char *high; /* the greatest key seen, and pages since then: a listing must come to an end */
     int barren;
+    bool restored; /* the state of cold objects is asked for */
 } Lister;
 
 static void free_item(Item *item)
@@ -112,7 +113,7 @@ static void page_params(Lister *l, S3Request *r)
     s3_param(r, "encoding-type", "url");
     if (l->delimiter)
         s3_param(r, "delimiter", l->delimiter);
-    if (!l->st->host) /* AWS; others may refuse it */
+    if (l->restored)
         s3_header(r, "x-amz-optional-object-attributes: RestoreStatus");
     if (l->versions) {
         s3_param(r, "versions", "");
@@ -167,8 +168,7 @@ static bool goes_on(Lister *l, Error *err)
            error_set(err, ERR_REPO, "repository %s: a listing takes too long", l->st->name);
 }
 
-/* Reads the next page into l->items; *more tells whether another one follows. */
-static bool next_page(Lister *l, bool *more, Error *err)
+static bool read_page(Lister *l, Error *err)
 {
     S3Answer answer = {0};
     S3Request r = s3_request(l->st, "GET", NULL);
@@ -178,14 +178,37 @@ static bool next_page(Lister *l, bool *more, Error *err)
     bool ok = interrupt_check(err) && s3_send(l->st, &r, &answer, err);
     if (!ok && err->code == ERR_NO)
         err->code = ERR_REPO;
+    s3_answer_free(&answer);
+    s3_request_free(&r);
+    return ok;
+}
+
+static bool has_cold(const Lister *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (l->items[i].cold)
+            return true;
+    return false;
+}
+
+/* Reads the next page into l->items; *more tells whether another one follows. Which cold objects
+ * have been brought back is asked for where there are some: not every server takes the question. */
+static bool next_page(Lister *l, bool *more, Error *err)
+{
+    bool ok = read_page(l, err);
+    if (ok && !l->restored && has_cold(l)) {
+        l->restored = true;
+        if (!read_page(l, err)) {
+            l->restored = false;
+            ok = read_page(l, err);
+        }
+    }
     *more = l->page.truncated;
     Buf spent = l->token, spent_version = l->token_version;
     l->token = l->page.next;
     l->token_version = l->page.next_version;
     l->page.next = spent;
     l->page.next_version = spent_version;
-    s3_answer_free(&answer);
-    s3_request_free(&r);
     return ok && (!*more || goes_on(l, err));
 }
 

@@ -232,8 +232,9 @@ static void filter_field(LifecycleWalk *w, const char *name, const char *text)
     const char *field = both ? both : name;
     if (xml_is(field, "Prefix"))
         xml_keep(&w->prefix, text);
-    else if (xml_is(field, "Tag") || xml_is(field, "ObjectSizeGreaterThan") ||
-             xml_is(field, "ObjectSizeLessThan"))
+    else if (xml_is(field, "Tag"))
+        w->rule.has_tag = w->rule.has_tag_or_size = true;
+    else if (xml_is(field, "ObjectSizeGreaterThan") || xml_is(field, "ObjectSizeLessThan"))
         w->rule.has_tag_or_size = true;
 }
 

@@ -90,6 +90,7 @@ typedef struct S3LifecycleRule {
     const char *id;
     const char *prefix; /* from <Prefix>, <Filter><Prefix> or <Filter><And><Prefix>; "" for all */
     bool enabled;
+    bool has_tag;
     bool has_tag_or_size; /* the filter also has tags or sizes: it may not concern all objects */
     int expire_days;      /* Expiration Days or Date */
     int noncurrent_days;
