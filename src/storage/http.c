@@ -1,23 +1,16 @@
 #include "storage/http.h"
 
-#include <curl/curl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
 #include "base/version.h"
+#include "storage/http_private.h"
 
-#define CONNECT_TIMEOUT (10 * CLOCK_SECOND)
-#define STALL_TIMEOUT   (30 * CLOCK_SECOND)
 #define STALL_SPEED     1024L /* bytes a second */
 #define SLOWEST         65536 /* bytes a second of a body, in the long run */
 #define POLL_MS         200   /* how soon a signal is seen */
@@ -25,24 +18,6 @@
 #define EXPECT_FROM     (2u << 20) /* bodies so large wait for the server's "100 Continue" */
 #define EXPECT_WAIT_MS  500L
 #define MAX_HEADERS     65536
-
-/* A connection and what drives it. The multi handle owns the connection cache, so one of them goes
- * with each easy handle. */
-typedef struct Slot {
-    CURLM *multi;
-    CURL *easy;
-    int fd; /* its socket; -1: none */
-    struct Slot *next;
-} Slot;
-
-struct HttpClient {
-    char *ca_file;
-    int64_t connect_timeout, stall_timeout;
-    bool no_proxy;
-    pthread_mutex_t lock; /* of what follows */
-    Slot *idle;
-    bool no_expect; /* the server doesn't answer "Expect: 100-continue" */
-};
 
 struct HttpStream {
     HttpClient *client;
@@ -67,110 +42,6 @@ struct HttpStream {
     Buf stash;
     size_t stash_at;
 };
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void start_curl(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-HttpClient *http_client_new(const HttpOptions *options, Error *err)
-{
-    pthread_once(&curl_once, start_curl);
-    if (options->ca_file && access(options->ca_file, R_OK) != 0) {
-        error_errno(err, ERR_USAGE, "can't read ca-file %s", options->ca_file);
-        return NULL;
-    }
-    HttpClient *client = MEM_NEW(HttpClient);
-    client->ca_file = mem_strdup(options->ca_file);
-    client->connect_timeout =
-        options->connect_timeout ? options->connect_timeout : CONNECT_TIMEOUT;
-    client->stall_timeout = options->stall_timeout ? options->stall_timeout : STALL_TIMEOUT;
-    client->no_proxy = options->no_proxy;
-    pthread_mutex_init(&client->lock, NULL);
-    return client;
-}
-
-static void free_slot(Slot *slot)
-{
-    if (slot->easy)
-        curl_easy_cleanup(slot->easy);
-    if (slot->multi)
-        curl_multi_cleanup(slot->multi);
-    free(slot);
-}
-
-void http_client_free(HttpClient *client)
-{
-    if (!client)
-        return;
-    while (client->idle) {
-        Slot *slot = client->idle;
-        client->idle = slot->next;
-        free_slot(slot);
-    }
-    pthread_mutex_destroy(&client->lock);
-    free(client->ca_file);
-    free(client);
-}
-
-/* The slot used last comes first: its connection is the most likely to be alive. */
-static Slot *take_slot(HttpClient *client, bool *no_expect)
-{
-    pthread_mutex_lock(&client->lock);
-    Slot *slot = client->idle;
-    if (slot)
-        client->idle = slot->next;
-    *no_expect = client->no_expect;
-    pthread_mutex_unlock(&client->lock);
-    if (slot)
-        return slot;
-    slot = MEM_NEW(Slot);
-    slot->fd = -1;
-    slot->multi = curl_multi_init();
-    slot->easy = curl_easy_init();
-    if (slot->multi && slot->easy) {
-        curl_multi_setopt(slot->multi, CURLMOPT_MAXCONNECTS, 2L);
-        return slot;
-    }
-    free_slot(slot);
-    return NULL;
-}
-
-static void give_slot(HttpClient *client, Slot *slot, bool no_expect)
-{
-    pthread_mutex_lock(&client->lock);
-    slot->next = client->idle;
-    client->idle = slot;
-    client->no_expect |= no_expect;
-    pthread_mutex_unlock(&client->lock);
-}
-
-static int on_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
-{
-    (void)purpose;
-    ((Slot *)arg)->fd = fd;
-    return CURL_SOCKOPT_OK;
-}
-
-static int on_close(void *arg, curl_socket_t fd)
-{
-    Slot *slot = arg;
-    if (slot->fd == fd)
-        slot->fd = -1;
-    return close(fd);
-}
-
-/* Servers that leave Nagle's algorithm on (Ceph's default) hold the second half of an answer back
- * until the first is acknowledged, and a delayed acknowledgement costs 40 ms with every request.
- * The kernel forgets this wish, so it is repeated. */
-static void acknowledge_at_once(const Slot *slot)
-{
-    int on = 1;
-    if (slot->fd >= 0)
-        setsockopt(slot->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-}
 
 /* --- libcurl's callbacks ----------------------------------------------------------------------- */
 
@@ -327,9 +198,9 @@ static void set_up(HttpStream *s, bool no_expect)
     }
     if (s->client->no_proxy)
         curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, http_slot_opened);
     curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, s->slot);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, http_slot_closed);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, s->slot);
     curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
     curl_easy_setopt(easy, CURLOPT_READDATA, s);
@@ -367,7 +238,10 @@ static bool transport_error(const HttpStream *s, bool *transient, Error *err)
     *transient = !hopeless(s->result);
     error_set(err, ERR_REPO, "%s: %s", s->host,
               s->reason[0] ? s->reason : curl_easy_strerror(s->result));
-    if (s->result == CURLE_PEER_FAILED_VERIFICATION)
+    if (s->result == CURLE_SSL_CACERT_BADFILE) {
+        err->code = ERR_USAGE;
+        error_hint(err, "ca-file must hold certificates in PEM form");
+    } else if (s->result == CURLE_PEER_FAILED_VERIFICATION)
         error_hint(err, "the server's certificate is not trusted: for a private authority set "
                         "ca-file to its certificate (PEM); is the host's name in the certificate?");
     else if (s->proxy && (s->result == CURLE_COULDNT_CONNECT || s->result == CURLE_RECV_ERROR ||
@@ -385,7 +259,7 @@ static bool step(HttpStream *s, bool wait, bool *transient, Error *err)
     int running, left;
     CURLMsg *msg;
     if (wait) {
-        acknowledge_at_once(s->slot);
+        http_slot_acknowledge(s->slot);
         curl_multi_poll(s->slot->multi, NULL, 0, POLL_MS, NULL);
     }
     if (!interrupt_check(err)) {
@@ -413,7 +287,7 @@ void http_stream_close(HttpStream *s)
     curl_easy_setopt(s->slot->easy, CURLOPT_ERRORBUFFER, NULL);
     bool unanswered = s->expects && (s->status == 417 || (!s->continued && s->done &&
                                                           s->result == CURLE_OK && s->status < 300));
-    give_slot(s->client, s->slot, unanswered);
+    http_slot_give(s->client, s->slot, unanswered);
     /* Headers and bodies may hold tokens. */
     for (struct curl_slist *h = s->headers; h; h = h->next)
         explicit_bzero(h->data, strlen(h->data));
@@ -428,7 +302,7 @@ HttpStream *http_stream_open(HttpClient *client, const HttpRequest *request, Htt
                              bool *transient, Error *err)
 {
     bool no_expect;
-    Slot *slot = take_slot(client, &no_expect);
+    Slot *slot = http_slot_take(client, &no_expect);
     if (!slot) {
         *transient = false;
         error_set(err, ERR_INTERNAL, "libcurl can't be set up");

@@ -33,6 +33,20 @@ static bool usage(const StorageOptions *o, Error *err, const char *what, const c
     return error_hint(err, "%s", advice);
 }
 
+/* Prefixes that servers, proxies and XML do not keep as they are. */
+static bool is_odd(const char *prefix)
+{
+    bool odd = strpbrk(prefix, "?#") != NULL;
+    for (const char *c = prefix; *c; c++)
+        odd = odd || iscntrl((unsigned char)*c);
+    for (const char *part = prefix; *part && !odd;) {
+        size_t n = strcspn(part, "/");
+        odd = n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.');
+        part += n + (part[n] == '/');
+    }
+    return odd;
+}
+
 /* s3://bucket/some/prefix */
 static bool take_url(S3Store *st, const StorageOptions *o, Error *err)
 {
@@ -42,14 +56,15 @@ static bool take_url(S3Store *st, const StorageOptions *o, Error *err)
     for (size_t i = 0; i < len; i++)
         good = good && (isalnum((unsigned char)name[i]) || strchr("._-", name[i]));
     if (!good)
-        return usage(o, err, "no bucket's name", o->url, "write url = s3://bucket/prefix");
+        return usage(o, err, "no bucket's name", memchr(name, '@', len) ? "it holds keys" : o->url,
+                     "write url = s3://bucket/prefix; keys belong into credentials-file or ~/.aws");
     st->bucket = mem_strndup(name, len);
     const char *prefix = name + len + (name[len] == '/');
     size_t end = strlen(prefix);
     while (end && prefix[end - 1] == '/')
         end--;
     char *clean = mem_strndup(prefix, end);
-    bool odd = clean[0] == '/' || strstr(clean, "//") || strpbrk(clean, "?#");
+    bool odd = is_odd(clean);
     st->prefix = end ? mem_printf("%s/", clean) : mem_strdup("");
     free(clean);
     return !odd || usage(o, err, "an odd prefix", o->url, "write url = s3://bucket/some/prefix");
