@@ -6,14 +6,14 @@
  * no variable, '~', pipe or ';' is expanded (AWS's own tools disagree about these, and advise
  * against them); who wants them writes sh -c '…'. The program is looked for in PATH, reads from
  * /dev/null, has our stderr, and heads a process group of its own, which is killed when it takes
- * more than a minute or a signal comes. It gets our environment as it is.
+ * more than 20 seconds or a signal comes. It gets our environment as it is.
  */
 #ifndef PITR_STORAGE_AWS_PROCESS_H
 #define PITR_STORAGE_AWS_PROCESS_H
 
 #include "storage/aws_private.h"
 
-#define AWS_PROCESS_TIMEOUT (60 * CLOCK_SECOND)
+#define AWS_PROCESS_TIMEOUT (20 * CLOCK_SECOND)
 
 /* The words of `command`, with a NULL behind them; the caller frees with aws_words_free(). NULL
  * with ERR_USAGE for an open quote or no word at all; `where` begins the message. */

@@ -233,9 +233,18 @@ static const char *proxy_of(const HttpClient *client, const char *url)
     return NULL;
 }
 
-static bool transport_error(const HttpStream *s, bool *transient, Error *err)
+/* libcurl names a proxy that it does not understand with the password in it. */
+static void hide_user(char *text)
+{
+    char *from = strstr(text, "://"), *at = from ? strchr(from, '@') : NULL;
+    if (at)
+        memmove(from + 3, at + 1, strlen(at + 1) + 1);
+}
+
+static bool transport_error(HttpStream *s, bool *transient, Error *err)
 {
     *transient = !hopeless(s->result);
+    hide_user(s->reason);
     error_set(err, ERR_REPO, "%s: %s", s->host,
               s->reason[0] ? s->reason : curl_easy_strerror(s->result));
     if (s->result == CURLE_SSL_CACERT_BADFILE) {

@@ -164,6 +164,8 @@ static bool take_settings(S3Store *st, const StorageOptions *o, Error *err)
         return usage(o, err, "storage-class can't be a cold one", o->storage_class,
                      "what is written there can't be read back at once: use GLACIER_IR, or a "
                      "lifecycle rule that moves base/ later (docs/s3.md)");
+    if (o->region && !s3_is_region(o->region))
+        return usage(o, err, "no region", o->region, "write region = eu-west-3, say");
     if (o->kms_key && o->sse != SSE_KMS)
         return usage(o, err, "kms-key without sse = aws:kms", o->kms_key, "set sse = aws:kms");
     return take_tags(st, o, err);

@@ -104,6 +104,9 @@ bool s3_send(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 HttpStream *s3_send_stream(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 void s3_answer_free(S3Answer *answer);
 
+/* A region becomes a part of a host's name. */
+bool s3_is_region(const char *text);
+
 /* True if the store refused a write because its condition does not hold. */
 bool s3_refused(const S3Answer *answer);
 

@@ -79,7 +79,7 @@ static S3Condition remembered(const S3Store *st, bool multipart)
     struct stat info;
     S3Condition found = CONDITION_UNKNOWN;
     buf_init_max(&text, 64);
-    if (path && stat(path, &info) == 0 && info.st_uid == geteuid() &&
+    if (path && stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_uid == geteuid() &&
         is_recent(info.st_mtim.tv_sec * CLOCK_SECOND) &&
         fs_read_file(path, &text, &ignored) && text.len)
         found = strcmp(text.data, "holds\n") == 0     ? CONDITION_HOLDS

@@ -2,6 +2,7 @@
  * s3_request.c: one request to an S3 server: where it goes, how it is signed, and what is done
  * about an answer that is no success.
  */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,6 +190,15 @@ static bool passes(int status, const char *code)
            is_one_of(code, codes);
 }
 
+bool s3_is_region(const char *text)
+{
+    size_t len = strlen(text);
+    bool good = len > 0 && len < 64;
+    for (size_t i = 0; i < len; i++)
+        good = good && (isalnum((unsigned char)text[i]) || text[i] == '-' || text[i] == '_');
+    return good;
+}
+
 /* A 301 or 400 that names the bucket's region. */
 static bool learn_region(Call *c, S3Answer *a)
 {
@@ -198,9 +208,7 @@ static bool learn_region(Call *c, S3Answer *a)
     bool wrong = a->http.status == 301 || strcmp(a->error.code, "AuthorizationHeaderMalformed") == 0 ||
                  strcmp(a->error.code, "IllegalLocationConstraintException") == 0 ||
                  (a->http.status == 400 && !a->error.code[0]);
-    /* It becomes a part of a host's name. */
-    if (!wrong || !region[0] || strcmp(region, c->region) == 0 ||
-        region[strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-")])
+    if (!wrong || strcmp(region, c->region) == 0 || !s3_is_region(region))
         return false;
     log_debug("repository %s: the bucket is in region %s", c->st->name, region);
     snprintf(c->region, sizeof(c->region), "%s", region);
