@@ -26,10 +26,11 @@
 
 typedef enum S3Fault {
     S3_ANSWER,
-    S3_CLOSE,  /* reads the request and closes */
-    S3_RESET,  /* the same with a reset */
-    S3_SILENT, /* reads the request, and that is all */
-    S3_CUT,    /* closes after `cut` bytes of the body */
+    S3_CLOSE,   /* reads the request and closes */
+    S3_RESET,   /* the same with a reset */
+    S3_SILENT,  /* reads the request, and that is all */
+    S3_ENDLESS, /* a body without end, 2,000 bytes each 50 ms */
+    S3_CUT,     /* closes after `cut` bytes of the body; with `held` when `taken` have been read */
 } S3Fault;
 
 typedef struct S3Seen {
@@ -45,15 +46,17 @@ typedef struct S3Rule {
     char *target; /* a pattern for fnmatch() */
     int times, status;
     char *headers, *body; /* of the answer */
-    size_t body_len, cut;
+    size_t body_len, cut, taken;
     S3Fault fault;
     bool chunked; /* no Content-Length */
     bool quiet;   /* the request is not kept */
+    bool held;
     void (*before)(const S3Seen *seen);            /* called before the answer */
     void (*add)(const S3Seen *seen, Buf *headers); /* adds headers, "name: value\r\n" */
+    void (*make)(const S3Seen *seen, Buf *body);   /* instead of `body` */
 } S3Rule;
 
-#define S3_SEEN  4096
+#define S3_SEEN  1000
 #define S3_RULES 128
 
 typedef struct FakeS3 {
@@ -68,15 +71,18 @@ typedef struct FakeS3 {
     size_t count;
     Buf wrong;      /* requests that should not have come, or not like this */
     Buf signatures; /* one after the other, 64 digits each */
+    bool given_up;  /* so many requests that something turns in circles */
     atomic_bool stop;
-    int open; /* connections that are being served */
+    int open;            /* connections that are being served */
+    atomic_size_t taken; /* bytes that the test has read */
+    atomic_bool reading; /* it has opened a reader */
     Storage *stores[16];
     size_t store_count;
 } FakeS3;
 
 static FakeS3 *fake;
 
-/* --- requests as they arrive ------------------------------------------------------------------- */
+/* --- requests as they arrive ----------------------------------------------------------------- */
 
 /* A copy of a header's value, NULL if it is not there; the caller frees. */
 static inline char *header_of(const S3Seen *seen, const char *name)
@@ -95,8 +101,9 @@ static inline char *header_of(const S3Seen *seen, const char *name)
 static inline bool parse_amz_date(const char *text, Instant *out)
 {
     CivilTime t = {0};
-    return text && sscanf(text, "%4d%2d%2dT%2d%2d%2dZ", &t.year, &t.month, &t.day, &t.hour,
-                          &t.minute, &t.second) == 6 &&
+    return text &&
+           sscanf(text, "%4d%2d%2dT%2d%2d%2dZ", &t.year, &t.month, &t.day, &t.hour, &t.minute,
+                  &t.second) == 6 &&
            clock_from_civil(&t, out);
 }
 
@@ -231,13 +238,13 @@ static inline void free_seen(S3Seen *seen)
     buf_free(&seen->body);
 }
 
-/* --- answers ----------------------------------------------------------------------------------- */
+/* --- answers --------------------------------------------------------------------------------- */
 
 /* The rule for a request; a copy, whose strings live until the end of the test. */
 static inline S3Rule rule_for(const S3Seen *seen)
 {
     static char nothing[] = "";
-    for (size_t i = 0; i < fake->rule_count; i++) {
+    for (size_t i = 0; i < fake->rule_count && !fake->given_up; i++) {
         S3Rule *r = &fake->rules[i];
         if (r->times > 0 && strcmp(r->method, seen->method) == 0 &&
             fnmatch(r->target, seen->target, 0) == 0) {
@@ -256,29 +263,56 @@ static inline void wait_for_the_end(HttpConn *c)
         ;
 }
 
+/* A connection that is closed too soon would fail before the test has seen anything. */
+static inline void hold(const S3Rule *r)
+{
+    for (int ms = 0; !fake->stop && ms < 3000 && !(fake->reading && fake->taken >= r->taken); ms++)
+        usleep(1000);
+}
+
+static inline void answer_body(const S3Rule *r, const char *body, size_t body_len, Buf *out)
+{
+    size_t len = r->fault == S3_CUT ? r->cut : body_len;
+    if (r->chunked && len)
+        buf_printf(out, "%zx\r\n", len);
+    buf_append(out, body, len);
+    if (r->chunked && len)
+        buf_puts(out, "\r\n");
+    if (r->chunked && r->fault != S3_CUT)
+        buf_puts(out, "0\r\n\r\n");
+}
+
 /* False: the connection is over. */
 static inline bool send_answer(HttpConn *c, const S3Rule *r, const S3Seen *seen)
 {
     bool no_body = strcmp(seen->method, "HEAD") == 0 || r->status == 204;
-    Buf b = BUF_INIT;
+    Buf b = BUF_INIT, made = BUF_INIT;
+    if (r->make)
+        r->make(seen, &made);
+    const char *body = made.data ? made.data : r->body;
+    size_t len = made.data ? made.len : r->body_len;
     buf_printf(&b, "HTTP/1.1 %d Reason\r\n%s", r->status, r->headers);
     if (r->add)
         r->add(seen, &b);
     if (!r->chunked && !strcasestr(r->headers, "content-length:") && r->status != 204)
-        buf_printf(&b, "Content-Length: %zu\r\n", r->body_len);
+        buf_printf(&b, "Content-Length: %zu\r\n", len);
     buf_puts(&b, r->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
-    size_t len = r->fault == S3_CUT ? r->cut : r->body_len;
-    if (!no_body && r->chunked && len)
-        buf_printf(&b, "%zx\r\n", len);
     if (!no_body)
-        buf_append(&b, r->body, len);
-    if (!no_body && r->chunked && len)
-        buf_puts(&b, "\r\n");
-    if (!no_body && r->chunked && r->fault != S3_CUT)
-        buf_puts(&b, "0\r\n\r\n");
+        answer_body(r, body, len, &b);
     bool ok = http_server_send(c, b.data, b.len);
     buf_free(&b);
+    buf_free(&made);
     return ok && r->fault != S3_CUT;
+}
+
+static inline void send_endless(HttpConn *c)
+{
+    static const char blanks[2000] = "\n";
+    bool ok = http_server_say(c, "HTTP/1.1 200 OK\r\n\r\n");
+    while (ok && !fake->stop) {
+        ok = http_server_send(c, blanks, sizeof(blanks));
+        usleep(50000);
+    }
 }
 
 static inline bool answer(HttpConn *c, const S3Rule *r, const S3Seen *seen)
@@ -288,9 +322,14 @@ static inline bool answer(HttpConn *c, const S3Rule *r, const S3Seen *seen)
         r->before(seen);
     if (r->fault == S3_SILENT)
         wait_for_the_end(c);
+    if (r->fault == S3_ENDLESS)
+        send_endless(c);
     if (r->fault == S3_RESET)
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    return (r->fault == S3_ANSWER || r->fault == S3_CUT) && send_answer(c, r, seen);
+    bool ok = (r->fault == S3_ANSWER || r->fault == S3_CUT) && send_answer(c, r, seen);
+    if (r->held)
+        hold(r);
+    return ok;
 }
 
 static inline bool serve_s3(HttpConn *c)
@@ -301,13 +340,13 @@ static inline bool serve_s3(HttpConn *c)
     if (come && !right_signature(&seen))
         buf_printf(&fake->wrong, "wrong signature: %s %s%s", seen.method, seen.target, seen.head);
     S3Rule r = come ? rule_for(&seen) : (S3Rule){.quiet = true};
-    if (fake->count == S3_SEEN)
-        abort();
-    if (!r.quiet)
+    fake->given_up |= fake->count == S3_SEEN - 1;
+    bool kept = !r.quiet && fake->count < S3_SEEN;
+    if (kept)
         fake->seen[fake->count++] = seen;
     pthread_mutex_unlock(&fake->lock);
     bool ok = come && answer(c, &r, &seen);
-    if (r.quiet)
+    if (!kept)
         free_seen(&seen);
     return ok;
 }

@@ -26,7 +26,7 @@ static bool list_all(Storage *st, Error *err)
     return storage_list(st, "", NULL, nothing, NULL, err);
 }
 
-/* --- what passes ------------------------------------------------------------------------------- */
+/* --- what passes ----------------------------------------------------------------------------- */
 
 static const struct {
     int status;
@@ -106,7 +106,7 @@ static void test_nobody_listens(void **state)
     assert_in_range(clock_now() - begun, 3 * SECOND, 4 * SECOND);
 }
 
-/* --- what does not ----------------------------------------------------------------------------- */
+/* --- what does not --------------------------------------------------------------------------- */
 
 static const struct {
     int status;
@@ -117,8 +117,8 @@ static const struct {
 } lasting[] = {
     {403, "AccessDenied", ERR_REPO, true, "these credentials may not do that"},
     {403, "AllAccessDisabled", ERR_REPO, true, "these credentials may not do that"},
-    {403, "SignatureDoesNotMatch", ERR_REPO, false, "the access key or its secret is wrong"},
-    {403, "InvalidAccessKeyId", ERR_REPO, false, "the access key or its secret is wrong"},
+    {403, "SignatureDoesNotMatch", ERR_REPO, false, "wrong for this server"},
+    {403, "InvalidAccessKeyId", ERR_REPO, false, "wrong for this server"},
     {403, "InvalidObjectState", ERR_REPO, false, "cold storage class"},
     {403, "ThisIsNew", ERR_REPO, false, ""},
     {404, "NoSuchKey", ERR_NO, false, ""},
@@ -201,11 +201,12 @@ static void test_nothing_secret_of_the_answer_is_told(void **state)
 {
     Error err;
     Storage *st = open_s3(*state, (StorageOptions){0});
-    reply("GET", K, 403, "",
-          "<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated "
-          "does not match</Message><AWSAccessKeyId>AKTEST</AWSAccessKeyId><StringToSign>" SECRET_MARK
-          "</StringToSign><SignatureProvided>" SECRET_MARK "</SignatureProvided><Token-0>"
-          SECRET_MARK "</Token-0></Error>");
+    reply(
+        "GET", K, 403, "",
+        "<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we calculated "
+        "does not match</Message><AWSAccessKeyId>AKTEST</AWSAccessKeyId><StringToSign>" SECRET_MARK
+        "</StringToSign><SignatureProvided>" SECRET_MARK "</SignatureProvided><Token-0>" SECRET_MARK
+        "</Token-0></Error>");
     assert_false(get(st, "k", &err));
     expect_error(&err, ERR_REPO, "The request signature we calculated does not match");
     reply("GET", K, 403, "", "<html>" SECRET_MARK "</html>");
@@ -213,16 +214,16 @@ static void test_nothing_secret_of_the_answer_is_told(void **state)
     expect_error(&err, ERR_REPO, "no S3 answer");
 }
 
-/* --- how long ---------------------------------------------------------------------------------- */
+/* --- how long -------------------------------------------------------------------------------- */
 
 static char *http_date(Scratch *s, Instant when)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     CivilTime t;
     clock_to_civil(when, &t);
-    return scratch_keep(s, mem_printf("Retry-After: Sun, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-                                      t.day, months + (t.month - 1) * 3, t.year, t.hour, t.minute,
-                                      t.second));
+    return scratch_keep(s,
+                        mem_printf("Retry-After: Sun, %02d %.3s %04d %02d:%02d:%02d GMT\r\n", t.day,
+                                   months + (t.month - 1) * 3, t.year, t.hour, t.minute, t.second));
 }
 
 /* How long the pause was before the second attempt. */
@@ -294,17 +295,20 @@ static void test_io_timeout(void **state)
     }
 }
 
-/* By the real clock: a server that does not answer. */
-static void test_silent_server(void **state)
+/* By the real clock: a server that does not answer, and one that never comes to an end. */
+static void test_slow_servers(void **state)
 {
-    Error err;
-    Storage *st = open_s3(*state, (StorageOptions){.io_timeout = SECOND});
-    S3Rule *r = reply_fault("GET", LIST, S3_SILENT);
-    r->times = FOR_EVER;
-    Instant begun = clock_now();
-    assert_false(list_all(st, &err));
-    expect_error(&err, ERR_REPO, "repository main");
-    assert_in_range(clock_now() - begun, SECOND, 3 * SECOND);
+    static const S3Fault faults[] = {S3_SILENT, S3_ENDLESS};
+    for (int i = 0; i < 2; i++) {
+        Error err;
+        Storage *st = open_s3(*state, (StorageOptions){.io_timeout = SECOND});
+        reply_fault("GET", LIST, faults[i])->times = FOR_EVER;
+        Instant begun = clock_now();
+        assert_false(list_all(st, &err));
+        expect_error(&err, ERR_REPO, "repository main");
+        assert_in_range(clock_now() - begun, SECOND, 3 * SECOND);
+        start_over();
+    }
 }
 
 static void test_deadline_of_the_caller(void **state)
@@ -331,7 +335,7 @@ static void test_deadline_of_the_caller(void **state)
     assert_in_range(clock_now() - begun, 60 * SECOND, 61 * SECOND);
 }
 
-/* --- what is said ------------------------------------------------------------------------------ */
+/* --- what is said ---------------------------------------------------------------------------- */
 
 static void test_one_warning(void **state)
 {
@@ -344,8 +348,9 @@ static void test_one_warning(void **state)
     assert_false(get(st, "k", &err));
     assert_int_equal(warnings(s), 1);
     const char *line = strstr(said(s), "pitr: warning: ");
-    assert_non_null(strstr(line, "repository main: GET bucket/p/k: SlowDown: Please reduce your "
-                                 "request rate. (HTTP 503, request REQ1); trying again for up to "));
+    assert_non_null(strstr(line,
+                           "repository main: GET bucket/p/k: SlowDown: Please reduce your "
+                           "request rate. (HTTP 503, request REQ1); trying again for up to "));
 }
 
 /* A server's text stays on its line. */
@@ -372,7 +377,7 @@ int main(void)
         S3_TEST(test_retry_after),
         S3_TEST(test_retry_after_beyond_the_deadline),
         S3_TEST(test_io_timeout),
-        S3_TEST(test_silent_server),
+        S3_TEST(test_slow_servers),
         S3_TEST(test_deadline_of_the_caller),
         S3_TEST(test_one_warning),
         S3_TEST(test_messages_of_many_lines),
