@@ -33,18 +33,24 @@ static bool usage(const StorageOptions *o, Error *err, const char *what, const c
     return error_hint(err, "%s", advice);
 }
 
-/* Prefixes that servers, proxies and XML do not keep as they are. */
-static bool is_odd(const char *prefix)
+bool s3_is_odd(const char *path)
 {
-    bool odd = strpbrk(prefix, "?#") != NULL;
-    for (const char *c = prefix; *c; c++)
-        odd = odd || iscntrl((unsigned char)*c);
-    for (const char *part = prefix; *part && !odd;) {
+    for (const char *part = path; *part;) {
         size_t n = strcspn(part, "/");
-        odd = n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.');
+        if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && part[0] == '.' && part[1] == '.'))
+            return true;
         part += n + (part[n] == '/');
     }
-    return odd;
+    return false;
+}
+
+/* Prefixes that URLs, servers and XML do not keep as they are. */
+static bool is_bad_prefix(const char *prefix)
+{
+    bool bad = strpbrk(prefix, "?#") || s3_is_odd(prefix);
+    for (const char *c = prefix; *c; c++)
+        bad = bad || iscntrl((unsigned char)*c);
+    return bad;
 }
 
 /* s3://bucket/some/prefix */
@@ -64,7 +70,7 @@ static bool take_url(S3Store *st, const StorageOptions *o, Error *err)
     while (end && prefix[end - 1] == '/')
         end--;
     char *clean = mem_strndup(prefix, end);
-    bool odd = is_odd(clean);
+    bool odd = is_bad_prefix(clean);
     st->prefix = end ? mem_printf("%s/", clean) : mem_strdup("");
     free(clean);
     return !odd || usage(o, err, "an odd prefix", o->url, "write url = s3://bucket/some/prefix");

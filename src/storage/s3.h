@@ -104,6 +104,9 @@ bool s3_send(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 HttpStream *s3_send_stream(S3Store *st, const S3Request *r, S3Answer *answer, Error *err);
 void s3_answer_free(S3Answer *answer);
 
+/* True for a path with an empty part, "." or "..": none of a repository's keys is such. */
+bool s3_is_odd(const char *path);
+
 /* A region becomes a part of a host's name. */
 bool s3_is_region(const char *text);
 

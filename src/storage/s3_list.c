@@ -254,7 +254,7 @@ typedef struct Out {
 static bool hand_out(Lister *l, const Item *item, Out *out, Error *err)
 {
     size_t len = strlen(item->key); /* consoles make objects for folders */
-    if (!item->is_prefix && (len == 0 || item->key[len - 1] == '/'))
+    if (s3_is_odd(item->key) || (!item->is_prefix && (len == 0 || item->key[len - 1] == '/')))
         return true;
     /* Some servers list a folder on each page that has keys of it, or ignore where to start. */
     if ((l->last && strcmp(l->last, item->key) == 0) ||
