@@ -131,9 +131,10 @@ bool repo_owner(const Repo *repo, const char *key, const char *sha256, RepoOwner
     Filter *chain = filter_sha256(digest, filter_count(&size, NULL));
     bool ok = repo_read_through(repo, key, chain, err);
     filter_free(chain);
-    *owner = OWNER_UNKNOWN;
+    /* What is gone again was another's: we have not removed it. */
+    *owner = !ok && err->code == ERR_NO ? OWNER_OTHER : OWNER_UNKNOWN;
     if (!ok)
-        return err->denied;
+        return err->denied || err->code == ERR_NO;
     sha256_hex(digest, hex);
     *owner = strcmp(hex, sha256) == 0 ? OWNER_SELF : OWNER_OTHER;
     return true;

@@ -13,7 +13,7 @@ BUILD_PACKAGES="build-essential autoconf automake pkg-config libpq-dev libssl-de
 SERVER_PACKAGES="postgresql-$PG_MAJOR postgresql-client-$PG_MAJOR lz4"
 # an S3 server for tests, and clients other than ours
 CEPH_PACKAGES="radosgw ceph-mon ceph-osd ceph-common"
-S3_PACKAGES="openssl curl rclone python3-boto3"
+S3_PACKAGES="openssl curl rclone python3-boto3 faketime"
 
 say() { printf '\n== %s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
