@@ -242,6 +242,8 @@ system('rm', '-rf', $dir);
 
 # ---- the first backup and all the WAL that survived the killings
 
+# hundreds of segments, one fetch after the other
+$PostgreSQL::Test::Utils::timeout_default = 900 if long_form();
 my ($first) = $t->labels;
 my $copy = $t->restore('all', '--target-action', 'promote', '--backup', $first);
 $t->boot($copy, label => $first);
