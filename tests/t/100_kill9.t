@@ -97,7 +97,8 @@ sub kill_often
 	{
 		$tries++;
 		my ($rc, @found) = $round->(lots($takes), $tries);
-		$hits++ if $rc == 137;
+		# faster than when it was timed: the machine has become quieter
+		$rc == 137 ? $hits++ : ($takes *= 0.9);
 		push @wrong, map { "try $tries, exit $rc: $_" } @found;
 	}
 	is($hits, $rounds, "$what: killed $rounds times");
