@@ -197,6 +197,18 @@ static void test_key_on_two_pages(void **state)
     expect_list(st, "", NULL, "");
 }
 
+/* From `after` on, and then from where the page before ended. */
+static void test_pages_after_a_key(void **state)
+{
+    Storage *st = open_then(*state);
+    reply("GET", "/bucket?*key-marker=p%2Fa&*", 200, "",
+          RESULT(MORE("p/b", "1") VERSION("p/b", "1", "10", "1")));
+    reply("GET", "/bucket?*key-marker=p%2Fb&*version-id-marker=1*", 200, "",
+          RESULT(VERSION("p/c", "1", "10", "1") LAST));
+    expect_list(st, "", "a", "b 1\nc 1\n");
+    expect_requests(2);
+}
+
 /* Same key marker and another version: that is progress. The same of both is a loop. */
 static void test_loops(void **state)
 {
@@ -382,6 +394,7 @@ int main(void)
         S3_TEST(test_cold),
         S3_TEST(test_requests),
         S3_TEST(test_key_on_two_pages),
+        S3_TEST(test_pages_after_a_key),
         S3_TEST(test_loops),
         S3_TEST(test_no_listings),
         S3_TEST(test_order),
