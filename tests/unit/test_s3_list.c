@@ -293,6 +293,32 @@ static void make_page(const S3Seen *seen, Buf *body)
                ++pages_made);
 }
 
+static void make_next_page(const S3Seen *seen, Buf *body)
+{
+    (void)seen;
+    const char *end = ++pages_made < 1200 ? "true" : "false";
+    buf_printf(body,
+               RESULT("<IsTruncated>%s</IsTruncated><NextContinuationToken>%d"
+                      "</NextContinuationToken>" OBJECT("p/%06d")),
+               end, pages_made, pages_made);
+}
+
+/* A million objects are as many pages. */
+static void test_many_pages(void **state)
+{
+    Error err;
+    Listed l = {0};
+    Storage *st = open_s3(*state, (StorageOptions){0});
+    S3Rule *r = reply("GET", "/bucket?*", 200, "", "");
+    r->times = FOR_EVER;
+    r->quiet = true;
+    r->make = make_next_page;
+    pages_made = 0;
+    must(storage_list(st, "", NULL, take, &l, &err), &err);
+    assert_int_equal(l.calls, 1200);
+    buf_free(&l.text);
+}
+
 /* Pages that lead nowhere. */
 static void test_no_end(void **state)
 {
@@ -303,6 +329,7 @@ static void test_no_end(void **state)
     r->times = FOR_EVER;
     r->quiet = true;
     r->make = make_page;
+    pages_made = 0;
     assert_false(storage_list(st, "", NULL, take, &l, &err));
     expect_error(&err, ERR_REPO, "does not come to an end");
     expect_text(&l, "a\n");
@@ -346,13 +373,21 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        S3_TEST(test_requests),        S3_TEST(test_pages),
-        S3_TEST(test_pages_that_fail), S3_TEST(test_decoding),
-        S3_TEST(test_folder_objects),  S3_TEST(test_cold),
-        S3_TEST(test_names),           S3_TEST(test_callbacks_end_it),
-        S3_TEST(test_no_listings),     S3_TEST(test_keys_of_others),
-        S3_TEST(test_order),           S3_TEST(test_loops),
-        S3_TEST(test_no_end),          S3_TEST(test_start_after_is_ignored),
+        S3_TEST(test_requests),
+        S3_TEST(test_pages),
+        S3_TEST(test_pages_that_fail),
+        S3_TEST(test_decoding),
+        S3_TEST(test_folder_objects),
+        S3_TEST(test_cold),
+        S3_TEST(test_names),
+        S3_TEST(test_callbacks_end_it),
+        S3_TEST(test_no_listings),
+        S3_TEST(test_keys_of_others),
+        S3_TEST(test_order),
+        S3_TEST(test_loops),
+        S3_TEST(test_many_pages),
+        S3_TEST(test_no_end),
+        S3_TEST(test_start_after_is_ignored),
         S3_TEST(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
